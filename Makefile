@@ -1,0 +1,27 @@
+# make demo: the main job on made-up animals · make test: the tests. Each sets up what it needs first.
+.PHONY: demo test check real setup
+
+PYTHON ?= python3
+export PYTHON
+SETUP := tools/setup.sh constraints.txt pyproject.toml
+
+demo: .venv/.ready-demo  ## teacher, review, student and report, in medaka-demo/
+	.venv/bin/medaka-kd demo
+
+test: .venv/.ready-dev  ## all tests
+	tools/test.sh
+
+check: .venv/.ready-dev  ## style, types, layers, architecture
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo --no-cache
+	.venv/bin/python -m pytest -q tests/test_architecture.py
+
+real: .venv/.ready-demo  ## the main job on real scans
+	.venv/bin/python benchmarks/real.py
+
+setup: .venv/.ready-dev  ## everything a developer needs, in .venv
+
+.venv/.ready-%: $(SETUP)
+	tools/setup.sh $*

@@ -1,0 +1,302 @@
+"""medaka-kd: one sub-command per verb. ``--json`` ends with one line for machines; exit code 0 only on success."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import ValidationError
+
+from .console import plain_failures, play, say
+from .errors import UserError
+from .settings import DemoSettings, DistilSettings, QualitySettings, SegmentSettings, Settings, TrainSettings
+
+app = typer.Typer(
+    name="medaka-kd",
+    help="Organs of small animals in micro-CT: a teacher proposes, you judge, a student learns.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+ProjectFolder = Annotated[Path, typer.Argument(metavar="PROJECT", help="Folder of the project.")]
+Json = Annotated[bool, typer.Option("--json", help="End with one line of JSON.")]
+Cases = Annotated[list[str] | None, typer.Option("--case", help="Only this case; may be repeated.")]
+Turns = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Turn one knob: --set fit.steps=500.")
+]
+SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A TOML file of knobs.")]
+CheckpointName = Annotated[str, typer.Option("--checkpoint", help="Which checkpoint.")]
+
+S = TypeVar("S", bound=Settings)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option("--folder", help="Where to work; made if needed.")] = Path("medaka-demo"),
+    settings: SettingsFile = None,
+    turns: Turns = None,
+    as_json: Json = False,
+) -> None:
+    """The whole way on made-up fish: teacher, proposals, quality, verdicts, students, report."""
+    with plain_failures(as_json):
+        from .demo import demo as run
+
+        result = play(run(folder, knobs(DemoSettings, settings, turns)))
+        say(result.text(), result.json(), as_json)
+
+
+@app.command()
+def init(
+    project: ProjectFolder,
+    organs: Annotated[Path, typer.Option("--organs", help="TOML: [organs] with a line «id = name» for each organ.")],
+    name: Annotated[str, typer.Option("--name", help="Of the project; the folder's if empty.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Make an empty project."""
+    with plain_failures(as_json):
+        from .workflow.curate import init as run
+        from .workflow.curate import read_organs
+
+        made = run(project, name or project.resolve().name, read_organs(organs))
+        say(f"Project {made.name!r} with {len(made.schema.organs)} organs.", {"project": made.name}, as_json)
+
+
+@app.command()
+def add(
+    project: ProjectFolder,
+    scan: Annotated[Path, typer.Argument(help="OME-Zarr, TIFF (file or folder of slices), NIfTI or NRRD.")],
+    labels: Annotated[Path | None, typer.Option("--labels", help="Organ ids on the scan's grid.")] = None,
+    case: Annotated[str, typer.Option("--id", help="Name of the case; the file's if empty.")] = "",
+    held_out: Annotated[bool, typer.Option("--held-out", help="Keep for evaluation; never trained on.")] = False,
+    voxel_size: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option("--voxel-size", metavar="Z Y X", help="In µm, for a file that does not say."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Copy a scan into a project, with its labels if it has any."""
+    with plain_failures(as_json):
+        from .workflow.curate import Scan, open_project
+        from .workflow.curate import add as run
+
+        given = Scan(scan, labels, case or scan.name.split(".")[0], held_out, voxel_size)
+        made = play(run(open_project(project), given))
+        shape = made.volume.shape
+        say(f"Case {made.id!r}: {shape} voxels.", {"case": made.id, "shape": shape, "labelled": made.labelled}, as_json)
+
+
+@app.command()
+def train(
+    project: ProjectFolder,
+    name: Annotated[str, typer.Option("--name", help="Of the checkpoint.")] = "teacher",
+    cases: Cases = None,
+    settings: SettingsFile = None,
+    turns: Turns = None,
+    as_json: Json = False,
+) -> None:
+    """Train a teacher on the labelled cases. Interrupted, the same command goes on."""
+    with plain_failures(as_json):
+        from .workflow.curate import open_project
+        from .workflow.teach import train as run
+
+        made = play(run(open_project(project), name, knobs(TrainSettings, settings, turns), cases or ()))
+        say(f"Checkpoint {made.name!r}, trained on {', '.join(made.trained_on)}.", _card(made), as_json)
+
+
+@app.command()
+def segment(
+    project: ProjectFolder,
+    checkpoint: CheckpointName = "teacher",
+    cases: Cases = None,
+    settings: SettingsFile = None,
+    turns: Turns = None,
+    as_json: Json = False,
+) -> None:
+    """Let a checkpoint propose organs, for every case that lacks its labels or for those named."""
+    with plain_failures(as_json):
+        from .workflow.curate import open_project
+        from .workflow.propose import segment as run
+
+        done = play(run(open_project(project), checkpoint, knobs(SegmentSettings, settings, turns), cases or ()))
+        say(f"Segmented {len(done)} cases with {checkpoint!r}.", {"checkpoint": checkpoint, "cases": done}, as_json)
+
+
+@app.command()
+def score(
+    project: ProjectFolder,
+    checkpoint: CheckpointName = "teacher",
+    cases: Cases = None,
+    settings: SettingsFile = None,
+    turns: Turns = None,
+    as_json: Json = False,
+) -> None:
+    """Say how far each proposed organ is to be believed; learns from the verdicts given so far."""
+    with plain_failures(as_json):
+        from .workflow.curate import open_project
+        from .workflow.propose import score as run
+        from .workflow.queue import scores_at_a_glance
+
+        opened = open_project(project)
+        play(run(opened, checkpoint, knobs(QualitySettings, settings, turns), cases or ()))
+        glance = scores_at_a_glance(opened, checkpoint)
+        say(glance.text(), glance.json(), as_json)
+
+
+@app.command()
+def verdict(
+    project: ProjectFolder,
+    decision: Annotated[str, typer.Argument(help="accepted, rejected, corrected, unsure or undone.")],
+    case: Annotated[str, typer.Option("--case", help="Which animal.")],
+    organ: Annotated[str, typer.Option("--organ", help="Its name or id; all organs if empty.")] = "",
+    slab: Annotated[tuple[int, int] | None, typer.Option("--z", help="First slice, and one past the last.")] = None,
+    checkpoint: CheckpointName = "teacher",
+    reviewer: Annotated[str, typer.Option("--reviewer", help="Who says so; your login if empty.")] = "",
+    reasons: Annotated[list[str] | None, typer.Option("--reason", help="Why; may be repeated.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what you think of one proposed organ. It is on the disk when the command returns."""
+    with plain_failures(as_json):
+        from .workflow.curate import Word, open_project
+        from .workflow.curate import verdict as run
+
+        given = run(
+            open_project(project), Word(decision, case, organ, slab, checkpoint, reviewer, tuple(reasons or ()))
+        )
+        item = asdict(given.item)
+        say(f"{given.decision}: {item}", {"decision": given.decision, "item": item, "time": given.time}, as_json)
+
+
+@app.command()
+def distil(
+    project: ProjectFolder,
+    teacher: Annotated[str, typer.Option("--teacher", help="Checkpoint to learn from.")] = "teacher",
+    name: Annotated[str, typer.Option("--name", help="Of the student's checkpoint.")] = "student",
+    strategy: Annotated[str, typer.Option("--strategy", help="How it learns.")] = "self_training",
+    settings: SettingsFile = None,
+    turns: Turns = None,
+    as_json: Json = False,
+) -> None:
+    """Distil a student from labels, verdicts and the teacher's soft answers."""
+    with plain_failures(as_json):
+        chosen = knobs(DistilSettings, settings, [f"strategy.name={strategy}", *(turns or ())])
+        from .workflow.curate import open_project
+        from .workflow.teach import distil as run
+
+        made = play(run(open_project(project), name, teacher, chosen))
+        say(f"Checkpoint {made.name!r}: evaluate it, or let it teach.", _card(made), as_json)
+
+
+@app.command()
+def evaluate(
+    project: ProjectFolder,
+    checkpoint: CheckpointName = "student",
+    against: Annotated[list[str] | None, typer.Option("--against", help="Compare with these checkpoints.")] = None,
+    cases: Cases = None,
+    as_json: Json = False,
+) -> None:
+    """Hold checkpoints against the truth of held-out cases; a table, a report, and JSON."""
+    with plain_failures(as_json):
+        from .workflow.assess import compare_checkpoints
+        from .workflow.curate import open_project
+
+        result = play(compare_checkpoints(open_project(project), (*(against or ()), checkpoint), cases or ()))
+        say(result.text(), result.json(), as_json)
+
+
+@app.command()
+def measure(
+    project: ProjectFolder,
+    case: Annotated[str, typer.Option("--case", help="Which animal.")],
+    labels: Annotated[
+        str, typer.Option("--labels", help="Which label map: a checkpoint's name, or manual.")
+    ] = "teacher",
+    as_json: Json = False,
+) -> None:
+    """Organ volumes in µm³, places and pieces of one case."""
+    with plain_failures(as_json):
+        from .workflow.assess import measure as run
+        from .workflow.curate import open_project
+
+        measures, table = play(run(open_project(project), case, labels))
+        lines = [f"{m.name:24s} {m.volume_um3:14.6g} µm³  {m.voxels} voxels" for m in measures]
+        data = {"case": case, "labels": labels, "organs": [asdict(m) for m in measures], "table": str(table)}
+        say("\n".join([*lines, f"Table: {table}"]), data, as_json)
+
+
+@app.command()
+def status(project: ProjectFolder, as_json: Json = False) -> None:
+    """A project at a glance, and what to do next."""
+    with plain_failures(as_json):
+        from .workflow.curate import open_project
+        from .workflow.curate import status as run
+
+        now = run(open_project(project))
+        say(now.text(), asdict(now), as_json)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """What this machine has for the work, and what is missing."""
+    with plain_failures(as_json):
+        from .doctor import examine
+
+        found = examine()
+        say(found.text(), asdict(found), as_json)
+
+
+def knobs(kind: type[S], file: Path | None, turns: list[str] | None) -> S:
+    """Defaults, then the TOML ``file``, then each ``key.sub=value`` of ``turns`` (a JSON value, or a bare word).
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, or a knob does not exist or cannot be turned that far.
+    """
+    data: dict[str, Any] = {}
+    try:
+        if file is not None:
+            data = tomllib.loads(file.read_text("utf-8"))
+        for turn in turns or ():
+            _turn(data, turn)
+        return kind.model_validate(_over(kind().model_dump(), data))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"The settings in {str(file)!r} cannot be read: {error}.", "Mend the file.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"The knob {place!r} cannot be {first.get('input')!r}: {first['msg']}.",
+            f"These can be turned: {', '.join(kind.model_fields)}.",
+        ) from error
+
+
+def _turn(data: dict[str, Any], turn: str) -> None:
+    key, equals, word = turn.partition("=")
+    if not equals:
+        raise UserError(f"{turn!r} turns nothing.", "Write KEY=VALUE, such as fit.steps=500.")
+    *groups, last = key.split(".")
+    for group in groups:
+        data = data.setdefault(group, {})
+        if not isinstance(data, dict):
+            raise UserError(f"{turn!r} turns a knob of {group!r}, which is set to {data!r}.", "Say one or the other.")
+    try:
+        data[last] = json.loads(word)
+    except ValueError:
+        data[last] = word
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    both = dict(below)
+    for key, value in above.items():
+        inner = both.get(key)
+        both[key] = _over(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return both
+
+
+def _card(checkpoint: Any) -> dict[str, Any]:
+    return {"checkpoint": checkpoint.name, "trained_on": checkpoint.trained_on, "sha256": checkpoint.weights_sha256}

@@ -1,0 +1,123 @@
+"""How a verb is played in a terminal: a bar for people, lines for logs, JSON for machines, sentences on failure."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from .errors import UserError
+from .job import Job, Progress, drain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+T = TypeVar("T")
+
+#: A missing module → the extra that brings it.
+EXTRAS = {"torch": "train", "safetensors": "train", "sklearn": "train", "monai": "train", "onnx": "export"}
+_ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
+_EVERY, _AT_LEAST = 5.0, 1.0  # seconds between two lines in a log, of the same thing and at all
+
+
+def play(job: Job[T]) -> T:
+    """Run ``job`` while showing how far it is, on standard error."""
+    if not _ERRORS.is_terminal:
+        return drain(job, _Log())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bar(*columns, TimeRemainingColumn(), TextColumn("{task.fields[values]}"), console=_ERRORS) as bar:
+        return drain(job, _Bars(bar))
+
+
+def say(text: str, data: object, as_json: bool) -> None:
+    """The result of a verb: ``text`` for people, or ``data`` as the one and last line of JSON."""
+    typer.echo(json.dumps(_plain(data), default=str) if as_json else text)
+
+
+@contextmanager
+def plain_failures(as_json: bool) -> Iterator[None]:
+    """Turn what the user can mend into two sentences and exit code 2; a bug keeps its traceback."""
+    try:
+        yield
+    except UserError as error:
+        _fail(error, as_json)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        _fail(
+            UserError(f"This needs {error.name}.", f"Install it with: pip install 'napari-medaka-kd[{extra}]'"), as_json
+        )
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        _fail(UserError(f"The disk takes no more: {error}.", "Make room and run the same command again."), as_json)
+    except KeyboardInterrupt:
+        _ERRORS.print("Stopped. What was finished is kept; the same command goes on from there.")
+        raise typer.Exit(130) from None
+
+
+def _fail(error: UserError, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"error": error.message, "remedy": error.remedy}))
+    _ERRORS.print(str(error), markup=False)
+    raise typer.Exit(2) from error
+
+
+def _plain(data: object) -> object:
+    """``data`` as JSON can say it: what is not a finite number becomes null."""
+    if isinstance(data, Mapping):
+        return {str(name): _plain(value) for name, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_plain(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+class _Bars:
+    """One bar for each thing that is being done; the newest is at the bottom."""
+
+    def __init__(self, bar: Bar) -> None:
+        self.bar = bar
+        self.tasks: dict[str, TaskID] = {}
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.doing not in self.tasks:
+            self.tasks[progress.doing] = self.bar.add_task(progress.doing, values="")
+        self.bar.update(
+            self.tasks[progress.doing],
+            completed=progress.done,
+            total=progress.total or None,
+            values=_worded(progress),
+        )
+
+
+class _Log:
+    """A line when something else is begun, and every few seconds."""
+
+    def __init__(self) -> None:
+        self.doing, self.last, self.begun = "", 0.0, time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self.last < (_EVERY if progress.doing == self.doing else _AT_LEAST):
+            return
+        self.doing, self.last = progress.doing, now
+        line = (
+            f"{now - self.begun:7.1f} s  {progress.doing}: {progress.done}/{progress.total or '?'} {_worded(progress)}"
+        )
+        sys.stderr.write(line.rstrip() + "\n")
+        sys.stderr.flush()
+
+
+def _worded(progress: Progress) -> str:
+    return "  ".join(f"{name} {value:.3g}" for name, value in list(progress.values.items())[:4])

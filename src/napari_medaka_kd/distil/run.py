@@ -1,0 +1,25 @@
+"""Labels, pseudo-labels and a teacher → a student: which strategy, from what, into which folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from torch import nn
+
+from napari_medaka_kd.job import Job
+from napari_medaka_kd.settings import DistilSettings
+
+from .lesson import Lesson
+from .stage import Run
+from .strategies.self_training import self_training
+
+Strategy: TypeAlias = Callable[[DistilSettings, Lesson, Run], Job[nn.Module]]
+
+STRATEGIES: dict[str, Strategy] = {"self_training": self_training}
+
+
+def distil(settings: DistilSettings, lesson: Lesson, run: Run) -> Job[nn.Module]:
+    """Play the strategy that ``settings`` names; the student, trained and in evaluation mode."""
+    student = yield from STRATEGIES[settings.strategy.name](settings, lesson, run)
+    return student.eval()

@@ -1,0 +1,99 @@
+"""Batch, Learner, Stage, Run: what a strategy says, and the loop plays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from napari_medaka_kd.settings import FitSettings
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step learns from. The first ``labelled`` rows hold a person's labels, the others pseudo-labels.
+
+    Attributes
+    ----------
+    image
+        (B, C, Z, Y, X) float32: the student's view, bent and cut-mixed.
+    target
+        (B, Z, Y, X) int64 classes; ``IGNORE`` where nothing is known.
+    weight
+        (B, Z, Y, X) float32: trust in the target.
+    clean
+        Like ``image``, in the same geometry but with the intensities as scanned and nothing pasted: the teacher's view.
+    donor, pasted
+        (B,) int64 and (B, 1, Z, Y, X) bool: which row's voxels were pasted into which place.
+    """
+
+    step: int
+    labelled: int
+    image: Tensor
+    target: Tensor
+    weight: Tensor
+    clean: Tensor
+    donor: Tensor
+    pasted: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """This batch on ``device``."""
+        tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return Batch(step=self.step, labelled=self.labelled, **tensors)
+
+    def mixed(self, answers: Tensor) -> Tensor:
+        """``answers`` to the clean rows, (B, C, Z, Y, X), cut and pasted as the image was."""
+        return torch.where(self.pasted, answers[self.donor], answers)
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A network that is trained, and what it is trained by: named terms whose sum is minimised."""
+
+    name: str
+    network: nn.Module
+    losses: Callable[[Batch], dict[str, Tensor]]
+
+
+def nothing(_: int) -> None:
+    """Do nothing after a step."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training from a start to an end.
+
+    Attributes
+    ----------
+    batches
+        ``batches(first)`` yields the batches of steps ``first``, ``first + 1``, …; the same ones each time.
+    followers
+        Networks that no gradient moves but that must be saved with the rest (an EMA teacher).
+    after_step
+        Called with the number of the step just taken.
+    validate
+        Named figures to report now and then, larger is better for none in particular.
+    """
+
+    name: str
+    learners: tuple[Learner, ...]
+    batches: Callable[[int], Iterator[Batch]]
+    steps: int
+    followers: Mapping[str, nn.Module] = field(default_factory=dict)
+    after_step: Callable[[int], None] = nothing
+    validate: Callable[[], Mapping[str, float]] | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a training keeps its state, and how it is carried out."""
+
+    folder: Path
+    settings: FitSettings
+    seed: int

@@ -1,0 +1,81 @@
+"""Self-training with a quality classifier and pixel-wise distillation (arXiv 2302.12562).
+
+Known from the paper: pseudo-labels refined by a quality classifier, and a pixel-wise distillation term that keeps the
+student from over-fitting to them. Ours: the weights, the temperature, the ramp, CutMix on the student's view, the rim.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ..batches import class_balance
+from ..fit import fit
+from ..losses import cross_entropy, distillation, soft_dice, soften
+from ..stage import Batch, Learner, Run, Stage
+
+if TYPE_CHECKING:
+    from napari_medaka_kd.job import Job
+    from napari_medaka_kd.settings import DistilSettings, SelfTrainingSettings
+
+    from ..lesson import Lesson
+
+
+@dataclass(frozen=True)
+class SelfTrainingLoss:
+    """``DiceCE(labelled) + r·λ_pl·DiceCE_w(pseudo) + r·λ_kd·T²·mean_w KL(p_teacher^T ‖ p_student^T)``.
+
+    The ramp r rises over the first steps. The teacher sees each patch as it was scanned, the student a bent and
+    cut-mixed view of it; the teacher's answer is cut and pasted alike.
+    """
+
+    student: nn.Module
+    teacher: nn.Module
+    balance: Tensor  # (classes,)
+    settings: SelfTrainingSettings
+    steps: int
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        given = slice(0, batch.labelled)
+        guessed = slice(batch.labelled, None)
+        logits = self.student(batch.image)
+        balance = self.balance.to(logits.device)
+        terms = {"labels": _dice_ce(logits[given], batch.target[given], batch.weight[given], balance)}
+        if len(batch.image) > batch.labelled:
+            ramp = min(1.0, (batch.step + 1) / max(1.0, self.settings.ramp * self.steps))
+            pseudo = _dice_ce(logits[guessed], batch.target[guessed], batch.weight[guessed], balance)
+            terms["pseudo-labels"] = ramp * self.settings.pseudo_weight * pseudo
+            if self.settings.distil_weight:
+                soft = self._soft_answers(batch)[guessed]
+                divergence = distillation(logits[guessed], soft, self.settings.temperature, batch.weight[guessed])
+                terms["distillation"] = ramp * self.settings.distil_weight * divergence
+        return terms
+
+    def _soft_answers(self, batch: Batch) -> Tensor:
+        """The teacher's probabilities at T on the clean rows, cut and pasted as the student's view was."""
+        self.teacher.eval()
+        guessed = batch.clean[batch.labelled :]
+        with torch.no_grad():
+            soft = soften(self.teacher(guessed), self.settings.temperature)
+        unseen = soft.new_zeros((batch.labelled, *soft.shape[1:]))  # labelled rows: donors stay among themselves
+        return batch.mixed(torch.cat((unseen, soft)))
+
+
+def self_training(settings: DistilSettings, lesson: Lesson, run: Run) -> Job[nn.Module]:
+    """One round: the student learns from labels, trusted pseudo-labels and the teacher's soft answers."""
+    strategy = settings.strategy
+    diet = lesson.diet(settings, strategy.unlabelled, strategy.rim)
+    classes = lesson.labelled[0].labels.schema.classes
+    balance = class_balance(lesson.labelled, classes, settings.patches.class_balance)
+    losses = SelfTrainingLoss(lesson.student, lesson.teacher, balance, strategy, settings.fit.steps)
+    learner = Learner("student", lesson.student, losses)
+    followers = {"teacher": lesson.teacher}
+    yield from fit(Stage("student", (learner,), diet.batches(), settings.fit.steps, followers), run)
+    return lesson.student
+
+
+def _dice_ce(logits: Tensor, target: Tensor, weight: Tensor, balance: Tensor) -> Tensor:
+    return cross_entropy(logits, target, weight, balance) + soft_dice(logits, target, weight)

@@ -1,0 +1,55 @@
+"""NetworkSettings → module: the closed registry of architectures, and the only place with numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from napari_medaka_kd.errors import UserError
+
+from .unet import Ensemble, UNet, reach, stride
+
+if TYPE_CHECKING:
+    from napari_medaka_kd.settings import NetworkSettings
+    from napari_medaka_kd.volumes.volume import Shape
+
+
+def build(settings: NetworkSettings, classes: int, seed: int = 0) -> nn.Module:
+    """A network with fresh weights, drawn from ``seed``; an :class:`Ensemble` where it has several members.
+
+    Parameters
+    ----------
+    settings
+        What it looks like.
+    classes
+        Background included.
+    seed
+        Member ``k`` is drawn from ``seed + k``.
+    """
+    members = [_member(settings, classes, seed + number) for number in range(settings.members)]
+    return members[0] if len(members) == 1 else Ensemble(members)
+
+
+def in_channels(settings: NetworkSettings) -> int:
+    """Intensity, and the three coordinates where the network is told them."""
+    return 4 if settings.coordinates else 1
+
+
+def network_stride(settings: NetworkSettings) -> Shape:
+    """(z, y, x) of which the sides of every input must be multiples."""
+    return stride(settings.dimensions, settings.widths)
+
+
+def network_reach(settings: NetworkSettings) -> Shape:
+    """(z, y, x) halo, in voxels, at which a tile's answer is that of the whole volume."""
+    return reach(settings.dimensions, settings.widths)
+
+
+def _member(settings: NetworkSettings, classes: int, seed: int) -> nn.Module:
+    if len(settings.widths) < 2 or min(settings.widths) < 1:
+        raise UserError(f"A U-Net needs at least two widths from 1 on, got {settings.widths}.", "Name one per level.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return UNet(settings.dimensions, in_channels(settings), classes, settings.widths)

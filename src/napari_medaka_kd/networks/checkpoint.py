@@ -1,0 +1,150 @@
+"""Checkpoint: a network on disk, with all that is needed to use it again. Weights as safetensors, the rest as JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from napari_medaka_kd.errors import UserError
+from napari_medaka_kd.settings import NetworkSettings
+from napari_medaka_kd.volumes.atomic import replace_file
+from napari_medaka_kd.volumes.labels import LabelSchema
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+FORMAT = 1
+WEIGHTS, CARD = "weights.safetensors", "checkpoint.json"
+_CARD_BYTES = 10_000_000
+
+
+class Checkpoint(BaseModel):
+    """What ``checkpoint.json`` says of the weights beside it.
+
+    Attributes
+    ----------
+    name
+        Of the checkpoint, and of the label maps that it makes.
+    network, organs
+        What the weights fit, and what its classes mean.
+    trained_on
+        Ids of the animals whose labels or pseudo-labels it learned from; it is never evaluated on these.
+    left_out
+        For each member of an ensemble the labelled animals that it never saw.
+    weights_sha256
+        Of ``weights.safetensors``; checked on loading.
+    history
+        How it came to be: the verb, the strategy and its settings, in plain JSON.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = FORMAT
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
+    network: NetworkSettings
+    organs: LabelSchema
+    trained_on: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, ...], ...] = ()
+    weights_sha256: str = ""
+    history: dict[str, Any] = {}
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Read the card of the checkpoint in ``folder``; the weights stay on disk.
+
+        Raises
+        ------
+        UserError
+            If there is none, or it was made by a newer version, or its card is damaged.
+        """
+        card = folder / CARD
+        if not card.is_file() or card.stat().st_size > _CARD_BYTES:
+            raise UserError(f"There is no checkpoint in {str(folder)!r}.", "Train one, or name another.")
+        try:
+            data = json.loads(card.read_text("utf-8"))
+            _refuse_newer(data, folder)
+            return cls.model_validate(data)
+        except (ValueError, RecursionError, ValidationError) as error:
+            raise UserError(
+                f"The checkpoint in {str(folder)!r} is damaged: {_in_short(error)}.",
+                "Train it again, or restore the folder.",
+            ) from error
+
+    def save(self, network: nn.Module, folder: Path) -> Self:
+        """Write ``network`` and this card; nobody ever sees the one without the other.
+
+        The card names the hash of its weights and is replaced last.
+        """
+        from safetensors.torch import save
+
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+        weights = save(state)
+        card = self.model_copy(update={"weights_sha256": hashlib.sha256(weights).hexdigest()})
+        replace_file(folder / WEIGHTS, weights)
+        replace_file(folder / CARD, card.model_dump_json(indent=2).encode())
+        return card
+
+    def load(self, folder: Path) -> nn.Module:
+        """The network in evaluation mode, on the CPU.
+
+        Raises
+        ------
+        UserError
+            If the weights are not those that the card was written for, or do not fit its network.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        from .build import build
+
+        try:
+            network = build(self.network, self.organs.classes)
+            weights = (folder / WEIGHTS).read_bytes()
+            if hashlib.sha256(weights).hexdigest() != self.weights_sha256:
+                raise ValueError("its weights are not those that it was saved with")
+            network.load_state_dict(load(weights))
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise UserError(
+                f"The weights of checkpoint {self.name!r} cannot be used: {_in_short(error)}.",
+                "Restore the folder or train again.",
+            ) from error
+        return network.eval()
+
+    def require_schema(self, schema: LabelSchema) -> None:
+        """Refuse organs that differ from ``schema``'s in id, name or number.
+
+        Raises
+        ------
+        UserError
+            With both lists.
+        """
+        mine, theirs = (dict(zip(s.ids, s.names, strict=True)) for s in (self.organs, schema))
+        if mine != theirs:
+            raise UserError(
+                f"Checkpoint {self.name!r} knows the organs {mine}, the project has {theirs}.",
+                "Use a checkpoint that was trained for these organs, or make a project with the checkpoint's organs.",
+            )
+
+
+def _refuse_newer(data: Any, folder: Path) -> None:
+    made_by = data.get("format", 0) if isinstance(data, dict) else 0
+    if isinstance(made_by, int) and made_by > FORMAT:
+        raise UserError(
+            f"The checkpoint in {str(folder)!r} has format {made_by}, this version reads up to {FORMAT}.",
+            "Update napari-medaka-kd.",
+        )
+
+
+def _in_short(error: Exception) -> str:
+    """The first thing that ``error`` says, on one line: pydantic and torch make lists."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2]).removesuffix(".")

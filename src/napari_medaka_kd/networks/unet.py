@@ -1,0 +1,100 @@
+"""U-Net in two or three dimensions, without any statistic of the tile, so that a cut does not change the answer."""
+
+from __future__ import annotations
+
+import itertools
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
+NORMS = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+POOLS = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+
+
+class UNet(nn.Module):
+    """Encoder, decoder and the bridges between them (Ronneberger et al. 2015), one level a width.
+
+    Parameters
+    ----------
+    dimensions
+        2: every z-slice is seen alone; 3: patches.
+    in_channels, classes
+        Channels of the input; classes of the answer, background included.
+    widths
+        Channels of each level, fine to coarse.
+
+    Batch norm rather than instance norm: its answer does not depend on the tile. Up-sampling by repetition
+    and convolution rather than a transposed one: cheaper, and without a checkerboard.
+    """
+
+    def __init__(self, dimensions: int, in_channels: int, classes: int, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        self.dimensions = dimensions
+        inputs = (in_channels, *widths[:-1])
+        self.down = nn.ModuleList(_block(dimensions, i, o) for i, o in zip(inputs, widths, strict=True))
+        self.up = nn.ModuleList(_block(dimensions, coarse + fine, fine) for fine, coarse in itertools.pairwise(widths))
+        self.pool = POOLS[dimensions](2)
+        self.grow = nn.Upsample(scale_factor=2, mode="nearest")
+        self.head = CONVOLUTIONS[dimensions](widths[0], classes, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, Z, Y, X) → logits (B, classes, Z, Y, X); y and x, and z in 3-D, multiples of the stride."""
+        if self.dimensions == 3:
+            return cast("Tensor", self.head(self.features(image.contiguous(memory_format=torch.channels_last_3d))))
+        batch, _, depth = image.shape[:3]
+        slices = image.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)  # (B·Z, C, Y, X)
+        logits: Tensor = self.head(self.features(slices))
+        return logits.reshape(batch, depth, *logits.shape[1:]).transpose(1, 2)
+
+    def features(self, image: Tensor) -> Tensor:
+        """The last decoder feature, at full resolution."""
+        bridges: list[Tensor] = []
+        for depth, block in enumerate(self.down):
+            image = block(self.pool(image) if depth else image)
+            bridges.append(image)
+        image = bridges.pop()
+        for block in reversed(self.up):
+            image = block(torch.cat((self.grow(image), bridges.pop()), dim=1))
+        return image
+
+
+class Ensemble(nn.Module):
+    """Networks that vote: the answer is the logarithm of their mean probability."""
+
+    def __init__(self, members: list[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, Z, Y, X) → log-probabilities (B, classes, Z, Y, X)."""
+        return self.votes(image).mean(dim=0).clamp_min(1e-6).log()
+
+    def votes(self, image: Tensor) -> Tensor:
+        """The probabilities of each, (members, B, classes, Z, Y, X)."""
+        return torch.stack([member(image).float().softmax(dim=1) for member in self.members])
+
+
+def stride(dimensions: int, widths: tuple[int, ...]) -> tuple[int, int, int]:
+    """(z, y, x) of which every tile must be a multiple, and its origin too if the cut is not to matter."""
+    step = 2 ** (len(widths) - 1)
+    return (step if dimensions == 3 else 1), step, step
+
+
+def reach(dimensions: int, widths: tuple[int, ...]) -> tuple[int, int, int]:
+    """How far, (z, y, x) in voxels, a voxel's answer can depend on others: the halo of an exact tile.
+
+    Each block convolves twice with radius 1 at its own stride; pooling and repetition add less than one stride.
+    """
+    deepest = len(widths) - 1
+    radius = sum(2 * 2**depth for depth in range(deepest)) * 2 + 2 * 2**deepest + 2**deepest
+    return (radius if dimensions == 3 else 0), radius, radius
+
+
+def _block(dimensions: int, inputs: int, outputs: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for channels in (inputs, outputs):
+        convolution = CONVOLUTIONS[dimensions](channels, outputs, 3, padding=1, bias=False)
+        layers += [convolution, NORMS[dimensions](outputs), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)

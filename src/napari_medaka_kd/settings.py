@@ -1,0 +1,188 @@
+"""Every knob, its default and its meaning: frozen, checked, and free of torch and Qt.
+
+Titles and descriptions are shown to people: the command line prints them, the dock makes forms of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Triple: TypeAlias = tuple[int, int, int]
+
+
+class Settings(BaseModel):
+    """Frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def knob(default: Any, title: str, description: str = "", **limits: Any) -> Any:
+    """A field that a person may turn, with the words to show beside it."""
+    return Field(default, title=title, description=description, **limits)
+
+
+class NetworkSettings(Settings):
+    """What a network looks like; ``networks/build.py`` makes one of it."""
+
+    architecture: Literal["unet"] = "unet"
+    dimensions: Literal[2, 3] = knob(3, "Dimensions", "3: patches; 2: slices across z.")
+    widths: tuple[int, ...] = knob((16, 32, 64, 128), "Channels", "Channels of each level, fine to coarse.")
+    coordinates: bool = knob(
+        True, "Coordinates", "Tell the network where in the body a voxel lies; pays where all animals lie alike."
+    )
+    members: int = knob(1, "Members", "Networks that vote; their disagreement is a sign of doubt.", ge=1, le=16)
+
+
+class AugmentSettings(Settings):
+    """How far a training patch may be bent away from what was scanned. 0 turns a thing off."""
+
+    flips: tuple[bool, bool, bool] = knob(
+        (False, False, False), "Mirror", "Axes (z, y, x) along which animals may be mirrored; not where left ≠ right."
+    )
+    rotation: float = knob(15.0, "Rotation (°)", "Largest turn about each axis that the patch spans.", ge=0, le=180)
+    scaling: float = knob(0.15, "Scaling", "Largest relative change of size.", ge=0, lt=1)
+    gamma: float = knob(0.4, "Gamma", "Spread of log gamma.", ge=0)
+    contrast: float = knob(0.25, "Contrast", "Spread of the relative gain.", ge=0)
+    brightness: float = knob(0.15, "Brightness", "Spread of the offset, in units of the intensity window.", ge=0)
+    noise: float = knob(0.1, "Noise", "Largest standard deviation, in units of the intensity window.", ge=0)
+    blur: float = knob(1.0, "Blur (voxel)", "Largest Gaussian sigma.", ge=0)
+    cutmix: float = knob(0.5, "CutMix", "Share of the patches that get a box of another one.", ge=0, le=1)
+
+
+class FitSettings(Settings):
+    """How any network is trained: the part that is the same for every strategy."""
+
+    steps: int = knob(1000, "Steps", "Optimiser steps.", ge=1)
+    learning_rate: float = knob(3e-3, "Learning rate", "Peak of the one-cycle schedule.", gt=0)
+    weight_decay: float = knob(1e-3, "Weight decay", "AdamW's.", ge=0)
+    clip: float = knob(1.0, "Gradient clip", "Largest norm of the gradient.", gt=0)
+    precision: Literal["auto", "float32", "bfloat16"] = knob(
+        "auto", "Precision", "auto: bfloat16 where the processor has it in hardware."
+    )
+    device: str = knob("auto", "Device", "auto, cpu, cuda, cuda:1, mps.")
+    save_every: int = knob(100, "Save every", "Steps between two resumable saves.", ge=1)
+    validate_every: int = knob(100, "Validate every", "Steps between two measurements.", ge=1)
+
+
+class PatchSettings(Settings):
+    """Which crops a training batch is made of."""
+
+    patch: Triple = knob((64, 64, 64), "Patch", "Training crop in voxels, (z, y, x).")
+    batch: int = knob(8, "Batch", "Labelled patches in each step.", ge=1)
+    foreground: float = knob(
+        0.7, "Foreground", "Share of the patches that are centred on an organ, every organ equally often.", ge=0, le=1
+    )
+    class_balance: float = knob(
+        0.5, "Class balance", "Exponent of inverse frequency in the cross-entropy: 0 none, 1 full.", ge=0, le=1
+    )
+
+
+class TrainSettings(Settings):
+    """A teacher: trained on labels alone."""
+
+    seed: int = 0
+    start: str = knob("", "Start", "Go on from this checkpoint's (first) network; empty: from scratch.")
+    network: NetworkSettings = NetworkSettings()
+    patches: PatchSettings = PatchSettings()
+    augment: AugmentSettings = AugmentSettings()
+    fit: FitSettings = FitSettings()
+
+
+class SegmentSettings(Settings):
+    """How a checkpoint is run over a volume."""
+
+    tile: Triple | None = knob(None, "Tile", "Voxels of an inference window; empty: chosen from the network.")
+    batch: int = knob(4, "Batch", "Tiles at a time (slices at a time for a 2-D network).", ge=1)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: str = "auto"
+
+
+class QualitySettings(Settings):
+    """What a good organ is, and how sure to be of it."""
+
+    good_iou: float = knob(0.75, "Good from IoU", "An organ is acceptable from this overlap on.", gt=0, lt=1)
+    precision: float = knob(
+        0.9, "Precision", "Share of truly good ones wanted among those accepted unseen.", gt=0, le=1
+    )
+    slab: int = knob(0, "Slab (voxel)", "Thickness in z of one review unit; 0: the whole animal is one.", ge=0)
+    copies: int = knob(
+        16, "Copies", "How often each labelled scan is distorted and segmented to see good and bad organs.", ge=4
+    )
+    critic_steps: int = knob(300, "Critic steps", "Training steps of the image-and-mask network.", ge=0)
+    verdict_weight: float = knob(5.0, "Verdict weight", "What one verdict counts against one made-up example.", gt=0)
+    seed: int = 0
+
+
+class SelfTrainingSettings(Settings):
+    """Self-training with a quality classifier and pixel-wise distillation (arXiv 2302.12562)."""
+
+    name: Literal["self_training"] = "self_training"
+    rounds: int = knob(1, "Rounds", "How often the student becomes the teacher.", ge=1, le=10)
+    temperature: float = knob(2.0, "Temperature", "Softens the teacher's answer; T in the loss.", gt=0)
+    pseudo_weight: float = knob(1.0, "Pseudo-labels", "Weight of accepted pseudo-labels, λ_pl.", ge=0)
+    distil_weight: float = knob(0.3, "Soft answers", "Weight of the distillation term, λ_kd.", ge=0)
+    unlabelled: int = knob(8, "Unlabelled", "Pseudo-labelled patches in each step.", ge=0)
+    ramp: float = knob(0.2, "Ramp", "Share of the steps over which the pseudo-labels come in.", ge=0, le=1)
+    rim: int = knob(2, "Rim (voxel)", "How far around a rejected organ nothing is taught.", ge=0)
+
+
+class DistilSettings(Settings):
+    """A student: a strategy on top of what a teacher's training needs."""
+
+    seed: int = 0
+    network: NetworkSettings | None = knob(None, "Network", "Empty: the teacher's own, with one member.")
+    warm_start: bool = knob(True, "Warm start", "Begin from the teacher where the student looks like it.")
+    patches: PatchSettings = PatchSettings()
+    augment: AugmentSettings = AugmentSettings()
+    fit: FitSettings = FitSettings()
+    strategy: SelfTrainingSettings = SelfTrainingSettings()
+
+
+class BeamlineSettings(Settings):
+    """How a scanner renders an animal: everything that is not the animal itself. 0 turns a thing off."""
+
+    gain: float = knob(1.0, "Gain", "Contrast of all tissue.", gt=0)
+    soft_tissue: float = knob(1.0, "Soft tissue", "Contrast among the soft organs alone.", ge=0)
+    phase: float = knob(0.0, "Phase", "0: absorption, 1: phase contrast, where other organs are bright.", ge=0, le=1)
+    fringes: float = knob(0.0, "Fringes", "Edge enhancement of phase contrast.", ge=0)
+    blur: float = knob(0.6, "Blur (voxel)", "Sigma of the point spread.", ge=0)
+    photons: float = knob(3000.0, "Photons", "Counts per voxel behind the Poisson noise; 0: no Poisson noise.", ge=0)
+    noise: float = knob(0.01, "Noise", "Standard deviation of the Gaussian part, relative to soft tissue.", ge=0)
+    rings: float = knob(0.01, "Rings", "Amplitude of ring artefacts, relative to soft tissue.", ge=0)
+    streaks: float = knob(0.01, "Streaks", "Amplitude of streaks from dense parts, relative to soft tissue.", ge=0)
+    hardening: float = knob(0.05, "Beam hardening", "Cupping: relative loss at the middle of the body.", ge=0)
+
+
+class PhantomSettings(Settings):
+    """One made-up animal in one made-up scan."""
+
+    shape: Triple = knob((128, 64, 64), "Shape", "Voxels, (z, y, x); the fish stands along z, the axis of rotation.")
+    voxel_size: float = knob(200.0, "Voxel size (µm)", "Isotropic; 200 makes 128 voxels an adult's 25 mm.", gt=0)
+    animal: int = knob(0, "Animal", "Seed of pose, size and deformation.", ge=0)
+    scan: int = knob(0, "Scan", "Seed of noise and artefacts.", ge=0)
+    pose: float = knob(1.0, "Pose", "How far animals differ in pose, size and shape; 1: as in a lab's cohort.", ge=0)
+    beamline: BeamlineSettings = BeamlineSettings()
+
+
+class DemoSettings(Settings):
+    """The whole way on made-up fish: few with labels, many without, from two beamlines."""
+
+    seed: int = 0
+    labelled: int = knob(3, "Labelled", "Animals with labels, from the first beamline.", ge=1)
+    unlabelled: int = knob(16, "Unlabelled", "Animals without, from the second beamline.", ge=1)
+    held_out: int = knob(6, "Held out", "Animals to evaluate on, from the second beamline.", ge=1)
+    shape: Triple = knob((96, 64, 64), "Shape", "Voxels of each scan, (z, y, x).")
+    reviews: int = knob(40, "Reviews", "Proposals that the simulated reviewer judges.", ge=0)
+    slips: float = knob(0.05, "Slips", "Share of these that the reviewer gets wrong.", ge=0, le=0.5)
+    teacher: TrainSettings = TrainSettings(
+        network=NetworkSettings(dimensions=2, widths=(16, 32, 64, 96), members=3),
+        patches=PatchSettings(patch=(1, 64, 64), batch=16),
+        fit=FitSettings(steps=400),
+    )
+    quality: QualitySettings = QualitySettings(slab=16)
+    student: DistilSettings = DistilSettings(
+        patches=PatchSettings(patch=(1, 64, 64), batch=8),
+        fit=FitSettings(steps=300),
+    )

@@ -1,0 +1,143 @@
+"""Body: where in a scan the animal is, and between which intensities its tissue lies."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from .volume import Region, Shape, Volume, whole
+
+_ENOUGH = 64**3  # voxels that show where a body is
+_OVERVIEW = 256**3  # voxels that are read at most at a time
+_SMALLEST_SHARE = 0.003  # of the scan; a smaller component is a speck, not an animal
+_TWO_CLASSES = 0.8  # share of variance between Otsu's classes; one Gaussian alone gives 2/π = 0.64
+
+
+@dataclass(frozen=True)
+class Body:
+    """The animal in a scan.
+
+    Attributes
+    ----------
+    box
+        Voxels of level 0 that hold it, (z, y, x), with a little air around.
+    window
+        Its 0.5 and 99.5 percentile of intensity; the second is always the larger.
+    """
+
+    box: Region
+    window: tuple[float, float]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"box": [[side.start, side.stop] for side in self.box], "window": list(self.window)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        z, y, x = (slice(int(start), int(stop)) for start, stop in data["box"])
+        low, high = data["window"]
+        return cls((z, y, x), (float(low), float(high)))
+
+
+def find_body(volume: Volume) -> Body:
+    """Where the animal is: the largest thing brighter than air, at the coarsest level that still shows it.
+
+    The whole volume where nothing stands out. Reads one coarse level (≤ 16.8 M voxels at a time).
+    """
+    overview = _read_overview(volume)
+    mask = _largest_part(_smooth(overview) > _air_threshold(_smooth(overview)))
+    if mask.mean() < _SMALLEST_SHARE:
+        return Body(whole(volume.shape), _window(overview))
+    return Body(_box(mask, volume.shape), _window(overview[mask]))
+
+
+def normalise(block: npt.NDArray[Any], window: tuple[float, float]) -> npt.NDArray[np.float32]:
+    """Intensities as a network sees them: 0 … 1 inside ``window``, clipped to -0.25 … 1.25, always finite."""
+    low, high = window
+    scaled = (block.astype(np.float32) - np.float32(low)) / np.float32(max(high - low, 1e-30))
+    clipped: npt.NDArray[np.float32] = np.clip(np.nan_to_num(scaled, nan=0.0), -0.25, 1.25)
+    return clipped
+
+
+def _read_overview(volume: Volume) -> npt.NDArray[np.float32]:
+    """The coarsest level with enough voxels, thinned out where even that is large."""
+    sizes = [math.prod(level.shape) for level in volume.levels]
+    level = max((number for number, size in enumerate(sizes) if size >= _ENOUGH), default=0)
+    step = math.ceil((sizes[level] / _OVERVIEW) ** (1 / 3))
+    z, y, x = whole(volume.levels[level].shape)
+    if step == 1:
+        return volume.read(level=level).astype(np.float32)
+    planes = [volume.read((slice(at, at + 1), y, x), level)[:, ::step, ::step] for at in range(0, z.stop, step)]
+    return np.concatenate(planes).astype(np.float32)
+
+
+def _smooth(overview: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    from scipy import ndimage
+
+    smoothed: npt.NDArray[np.float32] = ndimage.gaussian_filter(np.nan_to_num(overview), 1.0)
+    return smoothed
+
+
+def _air_threshold(overview: npt.NDArray[np.float32]) -> float:
+    """Otsu's threshold between air and tissue, even where bone is brighter than the rest by far.
+
+    Bone was split off, and the lower split counts, if the darker class is clearly two classes itself, of which the
+    brighter one outnumbers what was split off (a body's blurred rim is two classes as well, but never so large).
+    """
+    threshold, _ = _otsu(overview)
+    lower, between = _otsu(overview[overview <= threshold])
+    above = np.count_nonzero(overview > threshold)
+    tissue = np.count_nonzero(overview > lower) - above
+    return lower if between > _TWO_CLASSES and tissue > above else threshold
+
+
+def _otsu(values: npt.NDArray[np.float32]) -> tuple[float, float]:
+    """Otsu's threshold and the share of the variance that lies between its classes (0 for a constant)."""
+    if values.size == 0 or values.min() == values.max():
+        return float(values.max(initial=0.0)), 0.0
+    counts, edges = np.histogram(values, bins=256)
+    middles = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)[:-1] / values.size
+    sums = np.cumsum(counts * middles) / values.size
+    mean = sums[-1]
+    weights = below * (1 - below)
+    between = np.divide((mean * below - sums[:-1]) ** 2, weights, out=np.zeros_like(weights), where=weights > 0)
+    variance = float((counts * (middles - mean) ** 2).sum() / values.size)
+    best = int(between.argmax())
+    return float(edges[best + 1]), float(between[best] / variance) if variance > 0 else 0.0
+
+
+def _largest_part(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    from scipy import ndimage
+
+    parts, count = ndimage.label(mask)
+    if count == 0:
+        return mask
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    largest: npt.NDArray[np.bool_] = parts == sizes.argmax()
+    return largest
+
+
+def _box(mask: npt.NDArray[np.bool_], shape: Shape) -> Region:
+    """The box around ``mask`` in voxels of level 0, with 2 voxels of the overview and 3 % added on each side."""
+
+    def side(axis: int) -> slice:
+        inside = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        first, last = int(inside[0]), int(inside[-1]) + 1
+        margin = 2 + 0.03 * (last - first)
+        scale = shape[axis] / mask.shape[axis]
+        return slice(max(math.floor((first - margin) * scale), 0), min(math.ceil((last + margin) * scale), shape[axis]))
+
+    return side(0), side(1), side(2)
+
+
+def _window(values: npt.NDArray[np.float32]) -> tuple[float, float]:
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return 0.0, 1.0
+    low, high = (float(value) for value in np.percentile(finite, (0.5, 99.5)))
+    return (low, high) if high > low else (low, low + 1)

@@ -1,0 +1,65 @@
+"""The list of a store's complete label maps: ``labels/zarr.json``, replaced in one step."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from napari_medaka_kd.errors import UserError
+
+from .atomic import locked, replace_file
+from .gate import refusing
+from .pyramid import group_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def listed(labels: Path) -> tuple[str, ...]:
+    """Names in the ``labels`` group, with their generations; none where there is no group.
+
+    Raises
+    ------
+    InvalidVolume
+        If the list is damaged.
+    """
+    path = labels / "zarr.json"
+    if not path.is_file():
+        return ()
+    with refusing(str(path)):
+        names = json.loads(path.read_bytes())["attributes"]["ome"]["labels"]
+        return tuple(name for name in names if isinstance(name, str) and "/" not in name and not name.startswith("."))
+
+
+def split_name(entry: str) -> tuple[str, int]:
+    """``teacher.3`` → (teacher, 3); a name of another program's, without a generation, has 0."""
+    stem, _, number = entry.rpartition(".")
+    return (stem, int(number)) if stem and number.isascii() and number.isdecimal() else (entry, 0)
+
+
+def resolve(labels: Path, name: str) -> str:
+    """The listed generation of ``name``.
+
+    Raises
+    ------
+    UserError
+        If there is none, listing those that there are.
+    """
+    names = listed(labels)
+    found = [entry for entry in names if name in (entry, split_name(entry)[0])]
+    if not found:
+        known = ", ".join(sorted({split_name(entry)[0] for entry in names})) or "none"
+        raise UserError(f"{str(labels.parent)!r} has no label map {name!r}.", f"It has: {known}.")
+    return found[-1]
+
+
+def enlist(labels: Path, generation: str) -> tuple[str, ...]:
+    """List ``generation`` in place of the other ones of its name, durably; returns those."""
+    stem, _ = split_name(generation)
+    with locked(labels / ".lock"):
+        names = listed(labels)
+        former = tuple(name for name in names if split_name(name)[0] == stem and name != generation)
+        kept = [name for name in names if name not in (*former, generation)]
+        data = group_json({"ome": {"version": "0.5", "labels": [*kept, generation]}})
+        replace_file(labels / "zarr.json", data)
+    return former

@@ -1,0 +1,175 @@
+"""Label maps in a scan's OME-Zarr store: each a new generation, resumable while written, listed when complete.
+
+``<store>/labels/<name>.<n>/`` holds generation ``n`` of ``name``; ``labels/zarr.json`` lists the one that counts.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from napari_medaka_kd.errors import UserError
+from napari_medaka_kd.job import Progress
+
+from .atomic import in_use, locked
+from .gate import check_ids
+from .label_generation import UNCERTAINTY, LabelGeneration, open_generation
+from .label_list import listed, resolve, split_name
+from .ledger import LEDGER, read_plan
+from .open import open_store
+from .pyramid import plan_levels
+from .save import check_space
+from .store_array import LABEL_SHARD
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_medaka_kd.job import Job
+
+    from .labels import LabelMap, LabelSchema
+    from .volume import Volume
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+def begin_labels(
+    store: Path, name: str, schema: LabelSchema, fingerprint: str, uncertainty: bool = False
+) -> LabelGeneration:
+    """Begin, or resume, a label map of the scan in ``store``.
+
+    An unfinished generation of the same ``name`` and ``fingerprint`` is resumed; other unfinished ones of that name are
+    removed, unless another process is writing them. Nothing is listed before :meth:`LabelGeneration.commit`.
+
+    Parameters
+    ----------
+    store
+        The ``.ome.zarr`` of the scan.
+    fingerprint
+        Of all that determines the labels (checkpoint, settings): the same fingerprint promises the same labels.
+    uncertainty
+        Whether each block comes with a map of doubt.
+
+    Raises
+    ------
+    UserError
+        If ``store`` is no scan, the name is not made of letters, digits, - and _, or the disk is too full.
+    """
+    if not _NAME.fullmatch(name):
+        raise UserError(f"A label map cannot be called {name!r}.", "Use up to 64 letters, digits, - and _.")
+    scan = open_store(store)
+    labels = store / "labels"
+    labels.mkdir(exist_ok=True)
+    plan = {
+        "fingerprint": fingerprint,
+        "shape": list(scan.shape),
+        "organs": [organ.model_dump() for organ in schema.organs],
+        "uncertainty": uncertainty,
+        "shard": list(LABEL_SHARD),
+    }
+    with locked(labels / ".lock"):
+        folder = _resumable(labels, name, plan)
+        if folder is None:
+            _check_room(labels, scan, schema, uncertainty)
+            folder = _next(labels, name)
+        return LabelGeneration(folder, scan, plan, schema)
+
+
+def save_labels(labels: LabelMap, store: Path, name: str) -> Job[LabelMap]:
+    """Copy ``labels`` into the store of its scan as ``name``; when the job fails or is closed, nothing is left.
+
+    Raises
+    ------
+    UserError
+        If their shape is not the scan's.
+    InvalidVolume
+        If they hold an id that their schema lacks.
+    """
+    scan = open_store(store)
+    if labels.volume.shape != scan.shape:
+        raise UserError(
+            f"The labels have {labels.volume.shape} voxels (z, y, x), the scan {scan.shape}.",
+            "Give the label map of this scan, at its full resolution.",
+        )
+    generation = begin_labels(store, name, labels.schema, f"copy {uuid.uuid4()}")
+    try:
+        for index in generation.pending:
+            yield Progress(f"Copying labels {name!r}", index, len(generation.blocks))
+            block = labels.volume.read(generation.blocks[index])
+            check_ids(block, labels.schema, labels.volume.name or name)
+            generation.write(index, block)
+        return (yield from generation.commit())
+    except BaseException:
+        if generation.name not in listed(store / "labels"):
+            generation.discard()
+        raise
+
+
+def label_names(store: Path) -> tuple[str, ...]:
+    """Names of the complete label maps in ``store``, sorted, without their generations."""
+    return tuple(sorted({split_name(name)[0] for name in listed(store / "labels")}))
+
+
+def generation(store: Path, name: str) -> str:
+    """Which generation of ``name`` counts: ``teacher.3``.
+
+    Raises
+    ------
+    UserError
+        If ``store`` has no complete label map of that name.
+    """
+    return resolve(store / "labels", name)
+
+
+def open_saved_labels(store: Path, name: str, schema: LabelSchema) -> LabelMap:
+    """The label map ``name`` of the scan in ``store``.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    InvalidVolume
+        If it is damaged, or not on the scan's grid.
+    """
+    return open_generation(store / "labels" / generation(store, name), schema)
+
+
+def open_uncertainty(store: Path, name: str) -> Volume | None:
+    """The map of doubt of label map ``name``, uint8 from 0 (sure) to 255; ``None`` where it has none."""
+    folder = store / "labels" / generation(store, name) / UNCERTAINTY
+    return open_store(folder) if folder.is_dir() and not folder.is_symlink() else None
+
+
+def _resumable(labels: Path, name: str, plan: dict[str, Any]) -> Path | None:
+    """The unfinished generation that ``plan`` continues; the others of ``name`` that nobody writes are removed."""
+    found = None
+    done = listed(labels)
+    newest = max((number for number, folder in _generations(labels, name) if folder.name in done), default=0)
+    for number, folder in _generations(labels, name):
+        if folder.name in done:
+            continue
+        if number > newest and found is None and read_plan(folder) == plan:
+            found = folder
+        elif not ((folder / LEDGER).exists() and in_use(folder / LEDGER)):
+            shutil.rmtree(folder, ignore_errors=True)
+    return found
+
+
+def _check_room(labels: Path, scan: Volume, schema: LabelSchema, uncertainty: bool) -> None:
+    voxels = sum(math.prod(level.shape) for level in plan_levels(scan.shape, scan.voxel_size))
+    check_space(labels, voxels * (schema.dtype.itemsize + uncertainty))
+
+
+def _next(labels: Path, name: str) -> Path:
+    last = max((number for number, _ in _generations(labels, name)), default=0)
+    folder = labels / f"{name}.{last + 1}"
+    folder.mkdir()
+    return folder
+
+
+def _generations(labels: Path, name: str) -> list[tuple[int, Path]]:
+    """(number, folder) of every generation of ``name``, complete or not, rising."""
+    found = [(split_name(folder.name), folder) for folder in labels.iterdir() if folder.is_dir()]
+    return sorted((number, folder) for (stem, number), folder in found if stem == name and number)

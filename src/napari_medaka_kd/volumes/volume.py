@@ -1,0 +1,83 @@
+"""Volume: a scan as everyone here sees it. Lazy, multiscale, z-y-x, with its voxel size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: A box in a volume, (z, y, x); every slice has a start and a stop.
+Region: TypeAlias = tuple[slice, slice, slice]
+Triple: TypeAlias = tuple[float, float, float]
+Shape: TypeAlias = tuple[int, int, int]
+
+
+class LazyArray(Protocol):
+    """Anything that knows its shape and reads only what is asked of it."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def __getitem__(self, region: Any, /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A scan, read lazily.
+
+    Attributes
+    ----------
+    levels
+        The same scan from fine to coarse, each (z, y, x); level 0 is the full resolution.
+    voxel_size
+        (z, y, x) of level 0, in µm.
+    name
+        What a person calls it.
+    source
+        Where it was opened from; ``None`` for a volume that lives in memory.
+    """
+
+    levels: tuple[LazyArray, ...]
+    voxel_size: Triple
+    name: str = ""
+    source: Path | None = None
+
+    @property
+    def shape(self) -> Shape:
+        """(z, y, x) of level 0."""
+        z, y, x = self.levels[0].shape
+        return z, y, x
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.levels[0].dtype
+
+    def read(self, region: Region | None = None, level: int = 0) -> npt.NDArray[Any]:
+        """The voxels of ``region`` (all of them when ``None``) at ``level``, as an array in memory."""
+        array = self.levels[level]
+        return np.asarray(array[region if region is not None else whole(array.shape)])
+
+    def scale(self, level: int) -> Triple:
+        """How many voxels of level 0 one voxel of ``level`` spans, (z, y, x)."""
+        z, y, x = (fine / coarse for fine, coarse in zip(self.shape, self.levels[level].shape, strict=True))
+        return z, y, x
+
+
+def whole(shape: tuple[int, ...]) -> Region:
+    """The region that covers an array of ``shape`` (z, y, x)."""
+    z, y, x = (slice(0, size) for size in shape)
+    return z, y, x
+
+
+def extent(region: Region) -> Shape:
+    """How many voxels ``region`` spans, (z, y, x)."""
+    z, y, x = (side.stop - side.start for side in region)
+    return z, y, x

@@ -1,0 +1,217 @@
+"""init, add, verdict, status: a project, its animals, a person's word on them, and all of it at a glance."""
+
+from __future__ import annotations
+
+import getpass
+import tomllib
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from napari_medaka_kd.errors import UserError
+from napari_medaka_kd.project import Case, Project, add_case, create_project
+from napari_medaka_kd.project import open_project as open_project
+from napari_medaka_kd.review import Decision, ReviewItem, Verdict, VerdictLog, fold, read_verdicts
+from napari_medaka_kd.volumes.label_store import generation
+from napari_medaka_kd.volumes.labels import LabelSchema
+from napari_medaka_kd.volumes.open import open_labels, open_volume
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_medaka_kd.job import Job
+
+
+def init(folder: Path, name: str, organs: LabelSchema) -> Project:
+    """Make an empty project in ``folder``."""
+    return create_project(folder, name, organs)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A scan to add.
+
+    Attributes
+    ----------
+    file, labels
+        OME-Zarr, TIFF (file or folder of slices), NIfTI or NRRD; organ ids on the same grid, if there are any.
+    case
+        The id it gets.
+    voxel_size
+        (z, y, x) in µm, where the file does not say.
+    """
+
+    file: Path
+    labels: Path | None
+    case: str
+    held_out: bool = False
+    voxel_size: tuple[float, float, float] | None = None
+
+
+def add(project: Project, scan: Scan) -> Job[Case]:
+    """Copy ``scan``, and the organ labels of it if there are any, into ``project``."""
+    opened = open_volume(scan.file, scan.voxel_size)
+    labels = open_labels(scan.labels, project.schema, scan.voxel_size) if scan.labels is not None else None
+    return (yield from add_case(project, opened, labels, scan.case, scan.held_out))
+
+
+@dataclass(frozen=True)
+class Word:
+    """What a reviewer says, in their words.
+
+    Attributes
+    ----------
+    organ
+        Its name or id; empty: all organs.
+    slab
+        (first, last + 1) slice; ``None``: the whole animal.
+    checkpoint
+        Whose labels are meant.
+    reviewer
+        Empty: whoever is logged in.
+    """
+
+    decision: str
+    case: str
+    organ: str = ""
+    slab: tuple[int, int] | None = None
+    checkpoint: str = "teacher"
+    reviewer: str = ""
+    reasons: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+def verdict(project: Project, word: Word) -> Verdict:
+    """Append ``word`` to its reviewer's log; it is on the disk when this returns.
+
+    Raises
+    ------
+    UserError
+        If the case, the organ, the decision, the label map or a slice is not known.
+    """
+    case = project.case(word.case)
+    if word.checkpoint not in case.label_names:
+        raise UserError(f"Case {case.id!r} has no labels by {word.checkpoint!r} to judge.", "Run: medaka-kd segment.")
+    _require_slices(case, word.slab)
+    if word.decision not in set(Decision):
+        raise UserError(f"{word.decision!r} is no verdict.", f"Say one of: {', '.join(Decision)}.")
+    given = Verdict(
+        item=ReviewItem(case.id, _organ_id(project.schema, word.organ), word.slab),
+        decision=Decision(word.decision),
+        reviewer=word.reviewer or getpass.getuser(),
+        time=datetime.now(UTC).isoformat(),
+        seconds=word.seconds,
+        reasons=word.reasons,
+        checkpoint=word.checkpoint,
+        labels=generation(case.store, word.checkpoint),
+    )
+    VerdictLog(project.review_folder, given.reviewer).append(given)
+    return given
+
+
+def _require_slices(case: Case, slab: tuple[int, int] | None) -> None:
+    depth = case.volume.shape[0]
+    if slab is not None and not 0 <= slab[0] < slab[1] <= depth:
+        raise UserError(
+            f"Case {case.id!r} has slices 0 to {depth - 1}, so none from {slab[0]} to {slab[1] - 1}.",
+            "Give the first slice, and one past the last.",
+        )
+
+
+def _organ_id(schema: LabelSchema, organ: str) -> int:
+    if not organ:
+        return 0
+    for known in schema.organs:
+        if organ in (known.name, str(known.id)):
+            return known.id
+    raise UserError(
+        f"The project has no organ {organ!r}.", f"It has: {', '.join(f'{o.id} {o.name}' for o in schema.organs)}."
+    )
+
+
+@dataclass(frozen=True)
+class Status:
+    """A project at a glance.
+
+    Attributes
+    ----------
+    cases
+        One line of facts a case.
+    checkpoints
+        Their names.
+    verdicts
+        How many verdicts stand, by decision.
+    next
+        What to do next, in one sentence.
+    """
+
+    name: str
+    organs: tuple[str, ...]
+    cases: tuple[dict[str, object], ...]
+    checkpoints: tuple[str, ...]
+    verdicts: dict[str, int]
+    next: str
+
+    def text(self) -> str:
+        """As a person reads it."""
+        lines = [f"{self.name}: {len(self.organs)} organs, {len(self.cases)} cases"]
+        for case in self.cases:
+            words = [str(case["shape"]), "held out" if case["held_out"] else ""]
+            words += [f"labels: {', '.join(map(str, case['labels']))}" if case["labels"] else "no labels"]  # type: ignore[call-overload]
+            lines.append(f"  {case['case']}: {'; '.join(word for word in words if word)}")
+        lines.append(f"checkpoints: {', '.join(self.checkpoints) or 'none'}")
+        lines.append(f"verdicts: {', '.join(f'{n} {d}' for d, n in self.verdicts.items()) or 'none'}")
+        return "\n".join([*lines, f"Next: {self.next}"])
+
+
+def status(project: Project) -> Status:
+    """Look at ``project``; nothing is changed."""
+    verdicts = Counter(str(v.decision) for v in fold(read_verdicts(project.review_folder)).values())
+    cases = tuple(
+        {
+            "case": case.id,
+            "shape": case.volume.shape,
+            "voxel_size_um": case.volume.voxel_size,
+            "held_out": case.held_out,
+            "labels": case.label_names,
+            "scored": (case.folder / "quality.json").is_file(),
+        }
+        for case in project.cases
+    )
+    return Status(project.name, project.schema.names, cases, project.checkpoints, dict(verdicts), _next(project))
+
+
+def _next(project: Project) -> str:
+    """The first thing of the way from scans to a student that is still missing."""
+    cases = project.cases
+    unlabelled = [case for case in cases if not case.labelled]
+    if not any(case.labelled and not case.held_out for case in cases):
+        return "Add a labelled scan: medaka-kd add PROJECT SCAN --labels LABELS"
+    if not project.checkpoints:
+        return "Train a teacher: medaka-kd train PROJECT"
+    if not unlabelled:
+        return "Add scans without labels: medaka-kd add PROJECT SCAN"
+    if not any(set(case.label_names) & set(project.checkpoints) for case in unlabelled):
+        return f"Let the teacher propose organs: medaka-kd segment PROJECT --checkpoint {project.checkpoints[0]}"
+    if not any((case.folder / "quality.json").is_file() for case in unlabelled):
+        return f"Score what it proposed: medaka-kd score PROJECT --checkpoint {project.checkpoints[0]}"
+    return f"Review (medaka-kd verdict), then distil: medaka-kd distil PROJECT --teacher {project.checkpoints[0]}"
+
+
+def read_organs(file: Path) -> LabelSchema:
+    """The organs of a TOML file: a table ``[organs]`` with a line ``id = "name"`` for each.
+
+    Raises
+    ------
+    UserError
+        If there is no such file, or it says something else.
+    """
+    try:
+        names = tomllib.loads(file.read_text("utf-8"))["organs"]
+        return LabelSchema.from_ids({int(number): name for number, name in names.items()})
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise UserError(
+            f"The organs cannot be read from {str(file)!r}: {error}.",
+            'Write a TOML file with a table [organs] and lines like: 1 = "brain".',
+        ) from error

@@ -1,0 +1,185 @@
+"""segment: a checkpoint's labels for each case. score: how far each of these labels is to be believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_medaka_kd.errors import UserError
+from napari_medaka_kd.job import Job, Progress
+from napari_medaka_kd.networks.checkpoint import Checkpoint
+from napari_medaka_kd.project import MANUAL, Case, Project
+from napari_medaka_kd.quality.evidence import Reading, read
+from napari_medaka_kd.quality.learn import Labelled, learn_quality, refit
+from napari_medaka_kd.quality.quality import Quality, QualityScore
+from napari_medaka_kd.quality.record import Record, save_record
+from napari_medaka_kd.review import Decision, ReviewItem, decision_for, fold, read_verdicts
+from napari_medaka_kd.segment import Segmenter, members
+from napari_medaka_kd.segment import segment as segment_volume
+from napari_medaka_kd.settings import QualitySettings, SegmentSettings
+from napari_medaka_kd.volumes.body import Body
+from napari_medaka_kd.volumes.label_store import generation, open_uncertainty
+from napari_medaka_kd.volumes.volume import Volume, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Quality is judged on the finest level of at most this many voxels: a few seconds and 1 GB an animal.
+_OVERVIEW = 16_000_000
+
+
+def segment(
+    project: Project, checkpoint: str, settings: SegmentSettings, cases: Sequence[str] = ()
+) -> Job[tuple[str, ...]]:
+    """Write the label map ``checkpoint`` and its uncertainty for each of ``cases``, or for every one that lacks it.
+
+    Returns the ids of the cases that were segmented. Interrupted and called again, it goes on where it stopped.
+    """
+    folder = project.checkpoint(checkpoint)
+    card = Checkpoint.open(folder)
+    card.require_schema(project.schema)
+    chosen = [project.case(name) for name in cases] or [c for c in project.cases if checkpoint not in c.label_names]
+    segmenter = Segmenter(card.load(folder), card.network, settings)
+    for done, case in enumerate(chosen):
+        yield Progress(f"segment with {checkpoint}", done, len(chosen))
+        yield from segment_volume(case.volume, case.body, card, segmenter, case.store)
+    yield Progress(f"segment with {checkpoint}", len(chosen), len(chosen))
+    return tuple(case.id for case in chosen)
+
+
+def score(
+    project: Project, checkpoint: str, settings: QualitySettings, cases: Sequence[str] = ()
+) -> Job[tuple[str, ...]]:
+    """Score ``checkpoint``'s label maps, organ by organ and slab by slab; quality.json in each case.
+
+    The first time, the classifier is learned from the labelled animals; from then on it is refitted to the verdicts.
+    Returns the ids of the cases that were scored: ``cases``, or all that have a label map and no person's labels.
+    """
+    card = Checkpoint.open(project.checkpoint(checkpoint))
+    chosen = [project.case(name) for name in cases] or [c for c in project.cases if not c.labelled]
+    chosen = [case for case in chosen if checkpoint in case.label_names]
+    if not chosen:
+        raise UserError(f"No case has labels by {checkpoint!r}.", f"Run: medaka-kd segment --checkpoint {checkpoint}.")
+    quality = yield from _learned(project, card, settings)
+    evidence = {}
+    for done, case in enumerate(chosen):
+        yield Progress("look at the proposed labels", done, len(chosen))
+        evidence[case.id] = quality.evidence(_reading(case, checkpoint))
+    quality = _taught(project, quality, checkpoint, settings, {c: quality.judge(e) for c, e in evidence.items()})
+    for case in chosen:
+        save_record(_record(case, checkpoint, quality, quality.judge(evidence[case.id])), case.folder, case.schema)
+    yield Progress("look at the proposed labels", len(chosen), len(chosen))
+    return tuple(case.id for case in chosen)
+
+
+def _learned(project: Project, card: Checkpoint, settings: QualitySettings) -> Job[Quality]:
+    """The checkpoint's quality classifier, made from the labelled animals if it has none for these settings yet."""
+    folder = project.checkpoint(card.name) / "quality"
+    if (folder / "classifier.json").is_file():
+        quality = Quality.open(folder)
+        if quality.slab == settings.slab:
+            return quality
+    cases = [case for case in project.cases if case.id in card.trained_on and case.labelled]
+    if not cases:
+        raise UserError(
+            f"None of the animals that {card.name!r} learned from is labelled in this project.",
+            "The quality classifier learns from labelled animals: add one with --labels, and train.",
+        )
+    predict = _Predictor(project, card, cases)
+    animals = [_Overview.of(case).labelled() for case in cases]
+    small = settings.model_copy(update={"slab": _Overview.of(cases[0]).slab(settings.slab)})
+    quality = yield from learn_quality(animals, predict, project.schema.classes - 1, small)
+    quality.save(folder)
+    return quality
+
+
+def _taught(
+    project: Project,
+    quality: Quality,
+    checkpoint: str,
+    settings: QualitySettings,
+    scores: dict[str, tuple[QualityScore, ...]],
+) -> Quality:
+    """``quality``, refitted to the verdicts on ``checkpoint``'s labels."""
+    verdicts = fold(read_verdicts(project.review_folder), checkpoint=checkpoint)
+    judged = []
+    for animal, (case, units) in enumerate(scores.items()):
+        for unit in units:
+            item = ReviewItem(case, project.schema.ids[unit.organ - 1], unit.slab)
+            decision = decision_for(verdicts, item)
+            if decision in (Decision.ACCEPTED, Decision.REJECTED, Decision.CORRECTED):
+                judged.append((np.array(unit.evidence), decision == Decision.ACCEPTED, animal))
+    return refit(quality, judged, settings)
+
+
+class _Predictor:
+    """Answers of the members that never saw an animal to (distorted) scans of it; of all where all saw it."""
+
+    def __init__(self, project: Project, card: Checkpoint, cases: Sequence[Case]) -> None:
+        network = card.load(project.checkpoint(card.name))
+        alone = card.network.model_copy(update={"members": 1})
+        self.bodies = [_Overview.of(case).body for case in cases]
+        self.segmenters = []
+        for case in cases:
+            unseen = [m for m, out in zip(members(network), card.left_out, strict=False) if case.id in out]
+            judge, looks = (unseen[0], alone) if unseen else (network, card.network)
+            self.segmenters.append(Segmenter(judge, looks, SegmentSettings()))
+
+    def __call__(self, number: int, scan: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+        answer = self.segmenters[number].ask(Volume((scan,), (1, 1, 1)), self.bodies[number], whole(scan.shape))
+        return answer.classes, answer.doubt
+
+
+@dataclass(frozen=True)
+class _Overview:
+    """The level of a case on which its quality is judged."""
+
+    case: Case
+    level: int
+    body: Body
+    scale: float  # slices of level 0 in one of this level
+
+    @classmethod
+    def of(cls, case: Case) -> _Overview:
+        volume = case.volume
+        sizes = [np.prod(level.shape) for level in volume.levels]
+        level = next((number for number, size in enumerate(sizes) if size <= _OVERVIEW), len(sizes) - 1)
+        scale = volume.scale(level)
+        z, y, x = (
+            slice(int(side.start // step), max(int(side.start // step) + 1, round(side.stop / step)))
+            for side, step in zip(case.body.box, scale, strict=True)
+        )
+        return cls(case, level, Body((z, y, x), case.body.window), scale[0])
+
+    def slab(self, slab: int) -> int:
+        """``slab`` slices of level 0 in slices of this level."""
+        return max(1, round(slab / self.scale)) if slab else 0
+
+    def labelled(self) -> Labelled:
+        classes = self.case.schema.to_classes(self.case.labels(MANUAL).volume.read(level=self.level))
+        return Labelled(self.case.volume.read(level=self.level), classes, self.body)
+
+    def reading(self, checkpoint: str) -> Reading:
+        classes = self.case.schema.to_classes(self.case.labels(checkpoint).volume.read(level=self.level))
+        doubt = open_uncertainty(self.case.store, checkpoint)
+        doubts = np.zeros(classes.shape, np.uint8) if doubt is None else doubt.read(level=self.level)
+        return read(self.case.volume.read(level=self.level), classes, doubts, self.body)
+
+
+def _reading(case: Case, checkpoint: str) -> Reading:
+    return _Overview.of(case).reading(checkpoint)
+
+
+def _record(case: Case, checkpoint: str, quality: Quality, scores: tuple[QualityScore, ...]) -> Record:
+    """Scores in slices of level 0."""
+    assert quality.classifier is not None
+    scale, depth = _Overview.of(case).scale, case.volume.shape[0]
+    full = tuple(
+        replace(score, slab=(round(score.slab[0] * scale), min(depth, round(score.slab[1] * scale))))
+        for score in scores
+    )
+    slab = round(quality.slab * scale)
+    return Record(checkpoint, generation(case.store, checkpoint), slab, quality.classifier.threshold, full)

@@ -1,0 +1,202 @@
+"""The whole loop through the command line, on small real files of every format."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import nrrd
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tifffile
+from typer.testing import CliRunner
+
+from napari_medaka_kd.cli import app
+from napari_medaka_kd.job import drain
+from napari_medaka_kd.project import open_project
+from napari_medaka_kd.settings import PhantomSettings
+from napari_medaka_kd.volumes.phantom import MEDAKA, phantom_animal
+from napari_medaka_kd.volumes.save import save_volume
+from napari_medaka_kd.volumes.volume import Volume
+
+VERBS = [
+    "add",
+    "demo",
+    "distil",
+    "doctor",
+    "evaluate",
+    "init",
+    "measure",
+    "score",
+    "segment",
+    "status",
+    "train",
+    "verdict",
+]
+EDGE = 32
+MICRONS = 800.0
+NETWORK = ("--set", "network.dimensions=2", "--set", "network.widths=[8,16]")
+PATCHES = ("--set", "patches.patch=[1,32,32]", "--set", "patches.batch=8")
+
+Scan = tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]
+
+
+def medaka(*words: object) -> Any:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def told(*words: object) -> Any:
+    """The one line of JSON that a command ends with."""
+    result = medaka(*words, "--json")
+    assert result.exit_code == 0, result.stderr
+    (line,) = result.stdout.splitlines()
+    return json.loads(line, parse_constant=pytest.fail)
+
+
+def fish(number: int) -> Scan:
+    animal = phantom_animal(PhantomSettings(shape=(EDGE,) * 3, voxel_size=MICRONS, animal=number, scan=number))
+    return animal.volume.read(), animal.labels.volume.read()
+
+
+def write_tiff(file: Path, array: npt.NDArray[Any]) -> Path:
+    told_scale = {"spacing": MICRONS, "unit": "um", "axes": "ZYX"}
+    tifffile.imwrite(file, array, imagej=True, resolution=(1 / MICRONS, 1 / MICRONS), metadata=told_scale)
+    return file
+
+
+def write_nifti(file: Path, array: npt.NDArray[Any]) -> Path:
+    image = nibabel.Nifti1Image(array.transpose(2, 1, 0), np.diag([MICRONS / 1000] * 3 + [1]))  # type: ignore[no-untyped-call]
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, file)  # type: ignore[no-untyped-call]
+    return file
+
+
+def write_nrrd(file: Path, array: npt.NDArray[Any]) -> Path:
+    sizes = np.diag([MICRONS / 1000] * 3)
+    header = {"space": "right-anterior-superior", "space directions": sizes, "space units": ["mm"] * 3}
+    nrrd.write(str(file), array.transpose(2, 1, 0), header)
+    return file
+
+
+def write_zarr(folder: Path, array: npt.NDArray[Any]) -> Path:
+    drain(save_volume(Volume((array,), (MICRONS,) * 3, folder.stem), folder))
+    return folder
+
+
+def write_slices(folder: Path, array: npt.NDArray[Any]) -> Path:
+    folder.mkdir()
+    for number, plane in enumerate(array):
+        tifffile.imwrite(folder / f"slice_{number:03d}.tif", plane)
+    return folder
+
+
+def write_organs(file: Path) -> Path:
+    rows = [f'{organ.id} = "{organ.name}"' for organ in MEDAKA.organs]
+    file.write_text("\n".join(["[organs]", *rows]), "utf-8")
+    return file
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb: str) -> None:
+    result = medaka(verb, "--help")
+    assert result.exit_code == 0
+    assert "--json" in result.stdout
+
+
+def test_there_are_no_other_verbs() -> None:
+    commands = [command.callback for command in app.registered_commands]
+    assert sorted(command.__name__ for command in commands if command) == VERBS
+
+
+# --- the loop
+
+
+def test_the_whole_loop_from_scans_of_five_formats_to_an_evaluated_student(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    assert told("init", project, "--organs", write_organs(tmp_path / "organs.toml"), "--name", "fish") == {
+        "project": "fish"
+    }
+    add_five_animals(project, tmp_path)
+    assert "train" in told("status", project)["next"]
+
+    made = told("train", project, *NETWORK, *PATCHES, "--set", "network.members=2", "--set", "fit.steps=40")
+    assert made["trained_on"] == ["labelled-1", "labelled-2"]
+    assert "segment" in told("status", project)["next"]
+    everyone = ["heldout", "labelled-1", "labelled-2", "unlabelled-1", "unlabelled-2"]
+    assert told("segment", project)["cases"] == everyone
+    assert told("segment", project)["cases"] == []
+    assert "score" in told("status", project)["next"]
+
+    scored = score_and_judge(project)
+    student = told("distil", project, *PATCHES, "--set", "fit.steps=4", "--set", "strategy.unlabelled=4")
+    assert student["trained_on"] == ["labelled-1", "labelled-2", "unlabelled-1", "unlabelled-2"]
+    assert told("segment", project, "--checkpoint", "student", "--case", "heldout")["cases"] == ["heldout"]
+    check_evaluation(told("evaluate", project, "--against", "teacher"))
+    check_measures(told("measure", project, "--case", "heldout", "--labels", "manual"))
+
+    status = told("status", project)
+    assert status["checkpoints"] == ["student", "teacher"]
+    assert status["verdicts"] == {"accepted": 1, "rejected": 1}
+    assert {case["case"]: case["scored"] for case in status["cases"]} == {name: "un" in name for name in everyone}
+    assert scored["units"] > 2
+
+
+def add_five_animals(project: Path, folder: Path) -> None:
+    (one, its), (two, twos), (three, _), (four, _), (five, fives) = map(fish, range(5))
+    tiff, nifti = write_tiff(folder / "one.tif", one), write_nifti(folder / "its.nii.gz", its)
+    assert told("add", project, tiff, "--labels", nifti, "--id", "labelled-1")["labelled"]
+    nifti, store = write_nifti(folder / "labelled-2.nii", two), write_nrrd(folder / "twos.nrrd", twos)
+    assert told("add", project, nifti, "--labels", store)["case"] == "labelled-2"
+    assert not told("add", project, write_nrrd(folder / "unlabelled-1.nrrd", three))["labelled"]
+    assert told("add", project, write_zarr(folder / "unlabelled-2.ome.zarr", four))["case"] == "unlabelled-2"
+    slices, truth = write_slices(folder / "slices", five), write_tiff(folder / "truth.tif", fives)
+    size = ("--voxel-size", MICRONS, MICRONS, MICRONS)
+    told("add", project, slices, "--labels", truth, "--id", "heldout", "--held-out", *size)
+    for case in told("status", project)["cases"]:
+        assert case["shape"] == [EDGE] * 3
+        assert case["voxel_size_um"] == pytest.approx([MICRONS] * 3)
+    for number, scan in enumerate((one, two)):
+        kept = open_project(project).case(f"labelled-{number + 1}")
+        assert np.array_equal(kept.volume.read(), scan)
+        assert np.array_equal(kept.labels("manual").volume.read(), (its, twos)[number])
+
+
+def score_and_judge(project: Path) -> Any:
+    """Two verdicts turn the scores of two organs; the score of the rejected one falls."""
+    knobs = ("--set", "critic_steps=2", "--set", "copies=8", "--set", "good_iou=0.3")
+    first = told("score", project, *knobs)
+    assert {unit["case"] for unit in first["worst"]} <= {"unlabelled-1", "unlabelled-2"}
+    worst, other = first["worst"][:2]
+    place = ("--case", worst["case"], "--organ", worst["organ"], "--z", *worst["z"])
+    judged = told("verdict", project, "rejected", *place, "--reviewer", "ann", "--reason", "too small")
+    assert judged["decision"] == "rejected"
+    assert judged["item"]["slab"] == worst["z"]
+    told("verdict", project, "accepted", "--case", other["case"], "--organ", other["organ"], "--reviewer", "bob")
+    again = told("score", project, *knobs)
+    assert again["units"] == first["units"]
+    assert again != first
+    return again
+
+
+def check_evaluation(evaluation: Any) -> None:
+    assert set(evaluation["mean_iou"]) == {"teacher", "student"}
+    assert evaluation["cases"] == ["heldout"]
+    assert len(evaluation["organs"]) == 2 * len(MEDAKA.organs)
+    assert all(Path(table).read_text("utf-8").startswith("case,organ") for table in evaluation["tables"].values())
+    page = Path(evaluation["report"])
+    assert "<html" in page.read_text("utf-8")
+    json.loads(page.with_name("evaluation.json").read_text("utf-8"), parse_constant=pytest.fail)
+
+
+def check_measures(measures: Any) -> None:
+    truth = fish(4)[1]
+    for organ in measures["organs"]:
+        assert organ["voxels"] == int((truth == organ["organ"]).sum())
+        assert organ["volume_um3"] == pytest.approx(organ["voxels"] * MICRONS**3)
+    assert Path(measures["table"]).is_file()
+
+
+def test_doctor_looks_at_python_the_disk_torch_and_qt() -> None:
+    assert {"Python", "memory", "disk", "torch", "Qt"} <= {row["what"] for row in told("doctor")["findings"]}
+    assert "Python" in medaka("doctor").stdout

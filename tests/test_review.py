@@ -1,0 +1,338 @@
+"""Verdicts: what stands, what is looked at next, and that a log loses nothing it has acknowledged."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_medaka_kd.errors import UserError
+from napari_medaka_kd.review import (
+    Decision,
+    Order,
+    ReviewItem,
+    Verdict,
+    VerdictLog,
+    decision_for,
+    fold,
+    now,
+    queue,
+    read_verdicts,
+    verify_chain,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+WRITER = """
+import sys
+from pathlib import Path
+from napari_medaka_kd.review import Decision, ReviewItem, Verdict, VerdictLog, now
+log = VerdictLog(Path(sys.argv[1]), sys.argv[2])
+for number in range(int(sys.argv[4])):
+    log.append(Verdict(ReviewItem(f"{sys.argv[3]}-{number}"), Decision.ACCEPTED, sys.argv[2], now()))
+    print(number, flush=True)
+"""
+
+
+def at(second: float) -> str:
+    return (EPOCH + timedelta(seconds=second)).isoformat()
+
+
+def verdict(
+    item: ReviewItem, decision: Decision = Decision.ACCEPTED, second: float = 0, reviewer: str = "ann"
+) -> Verdict:
+    return Verdict(item, decision, reviewer, at(second))
+
+
+def start_writer(folder: Path, reviewer: str, stem: str, count: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITER, str(folder), reviewer, stem, str(count)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+slabs = st.none() | st.sampled_from([(0, 8), (8, 16)])
+items = st.builds(ReviewItem, st.sampled_from(["a", "b"]), st.integers(0, 2), slabs)
+verdicts = st.builds(
+    Verdict,
+    items,
+    st.sampled_from(Decision),
+    st.sampled_from(["ann", "bob"]),
+    st.integers(0, 9).map(at),
+    checkpoint=st.sampled_from(["", "teacher"]),
+)
+standing = st.sampled_from([decision for decision in Decision if decision is not Decision.UNDONE])
+
+
+@given(st.lists(verdicts, max_size=20), st.randoms(use_true_random=False))
+def test_folding_does_not_depend_on_the_order_of_reading(given_verdicts: list[Verdict], random: object) -> None:
+    shuffled = list(given_verdicts)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert fold(shuffled) == fold(given_verdicts)
+
+
+@given(st.lists(verdicts, max_size=20), items, standing)
+def test_an_undo_restores_what_stood_before(before: list[Verdict], item: ReviewItem, decision: Decision) -> None:
+    done = verdict(item, decision, 100)
+    undone = verdict(item, Decision.UNDONE, 101)
+    assert fold([*before, done])[item] == done
+    assert fold([*before, done, undone]) == fold(before)
+
+
+@given(st.lists(verdicts, max_size=20))
+def test_an_undo_is_never_what_stands(given_verdicts: list[Verdict]) -> None:
+    folded = fold(given_verdicts)
+    assert all(one.decision is not Decision.UNDONE and one.item == item for item, one in folded.items())
+
+
+@given(st.lists(verdicts, max_size=20))
+def test_folding_for_a_checkpoint_looks_at_its_verdicts_alone(given_verdicts: list[Verdict]) -> None:
+    own = [one for one in given_verdicts if one.checkpoint == "teacher"]
+    assert fold(given_verdicts, "teacher") == fold(own)
+
+
+def test_an_undo_of_one_item_leaves_the_others() -> None:
+    organ, animal = ReviewItem("a", 1), ReviewItem("a")
+    folded = fold([verdict(organ), verdict(animal, second=1), verdict(organ, Decision.UNDONE, 2)])
+    assert list(folded) == [animal]
+
+
+def test_verdicts_in_other_time_zones_are_ordered_by_the_instant() -> None:
+    item = ReviewItem("a")
+    early = Verdict(item, Decision.ACCEPTED, "ann", "2026-01-01T12:00:00+09:00")
+    late = Verdict(item, Decision.REJECTED, "bob", "2026-01-01T04:00:00Z")
+    assert fold([late, early])[item] == late
+
+
+@given(st.permutations(range(4)), st.lists(standing, min_size=4, max_size=4))
+def test_the_finer_verdict_overrides_the_coarser_whenever_it_was_given(
+    times: list[int], decisions: list[Decision]
+) -> None:
+    slab = (0, 8)
+    finest_first = [ReviewItem("a", 1, slab), ReviewItem("a", 1), ReviewItem("a", 0, slab), ReviewItem("a")]
+    given_verdicts = [verdict(*row) for row in zip(finest_first, decisions, times, strict=True)]
+    for skipped in range(4):
+        folded = fold(given_verdicts[skipped:])
+        assert decision_for(folded, finest_first[0]) == decisions[skipped]
+    assert decision_for(fold(given_verdicts), ReviewItem("a", 2, (8, 16))) == decisions[3]
+    assert decision_for(fold(given_verdicts), ReviewItem("b", 1, slab)) is None
+
+
+@given(st.permutations([ReviewItem(case, organ, slab) for case in "ab" for organ in (0, 1) for slab in (None, (0, 8))]))
+def test_items_are_ordered_with_the_whole_before_its_slabs(shuffled: list[ReviewItem]) -> None:
+    assert [(item.case, item.organ, item.slab) for item in sorted(shuffled)] == [
+        (case, organ, slab) for case in "ab" for organ in (0, 1) for slab in (None, (0, 8))
+    ]
+
+
+scores = st.dictionaries(
+    st.builds(ReviewItem, st.sampled_from("abc"), st.integers(1, 6)), st.floats(0, 1) | st.just(math.nan), max_size=15
+)
+orders = st.sampled_from(["worst", "informative", "mixed"])
+
+
+@given(scores, orders, st.integers(0, 5), st.floats(0, 1))
+def test_the_queue_holds_every_pending_item_once(
+    of: dict[ReviewItem, float], order: Order, seed: int, share: float
+) -> None:
+    folded = fold([verdict(item) for item in list(of)[::3]])
+    chosen = queue(of, folded, order, seed, share)
+    assert sorted(chosen) == sorted(set(of) - set(folded))
+    assert queue(dict(reversed(of.items())), folded, order, seed, share) == chosen
+
+
+@given(scores.filter(bool), orders, st.integers(0, 5), st.floats(0, 1))
+def test_judging_the_first_leaves_the_rest_of_the_queue(
+    of: dict[ReviewItem, float], order: Order, seed: int, share: float
+) -> None:
+    first, *rest = queue(of, {}, order, seed, share)
+    assert queue(of, fold([verdict(first)]), order, seed, share) == tuple(rest)
+
+
+def test_the_queue_is_sorted_as_asked() -> None:
+    a, b, c, d = (ReviewItem("x", organ) for organ in range(1, 5))
+    of = {a: 0.9, b: 0.1, c: 0.45, d: math.nan}
+    assert queue(of, {}, "worst", 0, 0) == (d, b, c, a)
+    assert queue(of, {}, "informative", 0, 0) == (d, c, a, b)
+    assert queue(of, {}, "mixed", 0, 0) == (d, c, b, a)
+
+
+def test_a_share_of_the_queue_is_drawn_at_random() -> None:
+    of = {ReviewItem("x", organ): organ / 1000 for organ in range(1, 1001)}
+    chosen = queue(of, {}, "worst", 3, 0.1)[:500]
+    drawn = [item for place, item in enumerate(chosen) if item.organ > place + 60]
+    assert 20 < len(drawn) < 80
+    assert queue(of, {}, "worst", 4, 0.1)[:500] != chosen
+
+
+def test_a_verdict_comes_back_as_it_was_appended(tmp_path: Path) -> None:
+    given_verdict = Verdict(
+        ReviewItem("fish-1", 3, (0, 32)), Decision.CORRECTED, "Jürgen", now(), 2.5, ("spill 🐟", "hole"), "t", "t.2"
+    )
+    assert VerdictLog(tmp_path / "review", "Jürgen").append(given_verdict) == given_verdict
+    assert read_verdicts(tmp_path / "review") == (given_verdict,)
+
+
+def test_no_folder_means_no_verdicts(tmp_path: Path) -> None:
+    assert read_verdicts(tmp_path / "review") == ()
+    assert not (tmp_path / "review").exists()
+
+
+def test_all_reviewers_are_read_in_the_order_of_time(tmp_path: Path) -> None:
+    rows = [verdict(ReviewItem(str(n)), second=n, reviewer="ann" if n % 2 else "bob") for n in range(6)]
+    for row in rows:
+        VerdictLog(tmp_path, row.reviewer).append(row)
+    assert [row.item for row in read_verdicts(tmp_path)] == [row.item for row in rows]
+
+
+def test_a_clock_that_goes_back_does_not_reorder_a_log(tmp_path: Path) -> None:
+    log, item = VerdictLog(tmp_path, "ann"), ReviewItem("a")
+    log.append(verdict(item, Decision.ACCEPTED, 10))
+    log.append(verdict(item, Decision.REJECTED, 5))
+    log.append(verdict(item, Decision.UNDONE, 5))
+    log.append(verdict(item, Decision.UNSURE, 5))
+    assert [row.decision for row in read_verdicts(tmp_path)] == ["accepted", "rejected", "undone", "unsure"]
+    assert fold(read_verdicts(tmp_path))[item].decision is Decision.UNSURE
+
+
+@pytest.mark.parametrize("name", ["", "../ann", "a/b", ".ann", "ann.", "ann ", "x" * 64, "ann\n"])
+def test_a_reviewer_whose_name_cannot_name_a_file_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="cannot be called"):
+        VerdictLog(tmp_path, name)
+
+
+@pytest.mark.parametrize(("time", "seconds"), [("2026-01-01T00:00:00", 0), ("then", 0), (at(0), math.nan), (at(0), -1)])
+def test_a_verdict_without_an_instant_or_a_duration_is_a_bug(time: str, seconds: float) -> None:
+    with pytest.raises(ValueError, match=r"time|isoformat"):
+        Verdict(ReviewItem("a"), Decision.ACCEPTED, "ann", time, seconds)
+
+
+def test_a_verdict_goes_into_its_reviewers_log_only(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="does not belong"):
+        VerdictLog(tmp_path, "bob").append(verdict(ReviewItem("a"), reviewer="ann"))
+
+
+def fill(folder: Path, count: int = 4) -> Path:
+    log = VerdictLog(folder, "ann")
+    for number in range(count):
+        log.append(verdict(ReviewItem("a", number), second=number))
+    return log.path
+
+
+@pytest.mark.parametrize(
+    "change", ["UPDATE verdicts SET verdict = '{}'", "DELETE FROM verdicts", "REPLACE INTO verdicts VALUES (1, '', '')"]
+)
+def test_other_programs_can_not_change_what_is_written(tmp_path: Path, change: str) -> None:
+    path = fill(tmp_path)
+    database = sqlite3.connect(path)
+    database.execute("PRAGMA recursive_triggers = ON")  # else REPLACE would not ask
+    with pytest.raises(sqlite3.IntegrityError, match="only ever appended"):
+        database.execute(change)
+    database.close()
+    assert verify_chain(path) == 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE verdicts SET verdict = replace(verdict, 'accepted', 'rejected') WHERE row = 2",
+        "DELETE FROM verdicts WHERE row = 2",
+        "DELETE FROM verdicts WHERE row = 1",
+        "UPDATE verdicts SET row = row + 10 WHERE row = 4",
+        "UPDATE verdicts SET hash = 'x' WHERE row = 4",
+        "INSERT INTO verdicts SELECT 5, verdict, hash FROM verdicts WHERE row = 4",
+    ],
+)
+def test_a_changed_row_breaks_the_chain(tmp_path: Path, change: str) -> None:
+    path = fill(tmp_path)
+    database = sqlite3.connect(path)
+    database.executescript(f"DROP TRIGGER no_update; DROP TRIGGER no_delete; {change};")
+    database.close()
+    with pytest.raises(UserError, match=r"row \d is not what was written"):
+        verify_chain(path)
+    with pytest.raises(UserError, match="damaged"):
+        read_verdicts(tmp_path)
+
+
+def test_a_log_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:
+    path = fill(tmp_path)
+    path.write_bytes(b"x" * 8192)
+    for use in (lambda: read_verdicts(tmp_path), lambda: fill(tmp_path)):
+        with pytest.raises(UserError, match="damaged"):
+            use()
+
+
+def test_a_log_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    path = fill(tmp_path)
+    database = sqlite3.connect(path)
+    database.execute("PRAGMA user_version = 2")
+    database.close()
+    with pytest.raises(UserError, match=r"format 2.*Update"):
+        verify_chain(path)
+
+
+def test_an_empty_log_and_macos_leftovers_hold_no_verdicts(tmp_path: Path) -> None:
+    (tmp_path / "ann.sqlite").write_bytes(b"")
+    (tmp_path / "._ann.sqlite").write_bytes(b"mac")
+    assert read_verdicts(tmp_path) == ()
+    assert len(fill(tmp_path).read_bytes()) > 0
+    assert len(read_verdicts(tmp_path)) == 4
+
+
+def test_a_log_that_is_not_there_cannot_be_verified(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no log"):
+        verify_chain(tmp_path / "ann.sqlite")
+
+
+def test_processes_that_append_to_one_log_lose_nothing(tmp_path: Path) -> None:
+    writers = [start_writer(tmp_path, "ann", stem, 15) for stem in "abcd"]
+    for writer in writers:
+        writer.communicate()
+    assert [writer.returncode for writer in writers] == [0] * 4
+    found = [row.item.case for row in read_verdicts(tmp_path)]
+    assert sorted(found) == sorted(f"{stem}-{number}" for stem in "abcd" for number in range(15))
+    for stem in "abcd":
+        own = [case for case in found if case.startswith(stem)]
+        assert own == [f"{stem}-{number}" for number in range(15)]
+    assert verify_chain(tmp_path / "ann.sqlite") == 60
+
+
+def test_a_kill_at_any_moment_loses_no_acknowledged_verdict(tmp_path: Path) -> None:
+    acknowledged = []
+    for kill in range(8):
+        writer = start_writer(tmp_path, "ann", f"kill{kill}", 10_000)
+        assert writer.stdout is not None
+        acknowledged += [f"kill{kill}-{int(writer.stdout.readline())}" for _ in range(kill + 1)]
+        writer.kill()
+        acknowledged += [f"kill{kill}-{int(line)}" for line in writer.communicate()[0].splitlines()]
+        assert writer.returncode == -9
+    found = [row.item.case for row in read_verdicts(tmp_path)]
+    assert set(acknowledged) <= set(found)
+    assert len(found) - len(acknowledged) <= 8  # written, but killed before saying so
+    assert verify_chain(tmp_path / "ann.sqlite") == len(found)
+
+
+def test_a_full_disk_is_one_sentence_and_the_log_stays_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = fill(tmp_path)
+    connect = sqlite3.connect
+
+    def connect_to_full_disk(*args: object, **options: object) -> sqlite3.Connection:
+        database = connect(*args, **options)  # type: ignore[call-overload]
+        (pages,) = database.execute("PRAGMA page_count").fetchone()
+        database.execute(f"PRAGMA max_page_count = {pages}")
+        return database  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(sqlite3, "connect", connect_to_full_disk)
+    large = replace(verdict(ReviewItem("a"), second=9), reasons=("x" * 100_000,))
+    with pytest.raises(UserError, match=r"full.*Check free space"):
+        VerdictLog(tmp_path, "ann").append(large)
+    monkeypatch.undo()
+    assert verify_chain(path) == 4

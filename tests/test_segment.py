@@ -1,0 +1,224 @@
+"""Segmenting: the same answer however a volume is cut, nothing outside the body, a killed run goes on where it was."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_medaka_kd.job import drain
+from napari_medaka_kd.networks.build import build, network_reach
+from napari_medaka_kd.networks.checkpoint import Checkpoint
+from napari_medaka_kd.networks.inputs import encode
+from napari_medaka_kd.segment import Segmenter, members, segment
+from napari_medaka_kd.settings import NetworkSettings, SegmentSettings
+from napari_medaka_kd.volumes.body import Body
+from napari_medaka_kd.volumes.label_store import label_names, open_saved_labels, open_uncertainty
+from napari_medaka_kd.volumes.labels import LabelSchema
+from napari_medaka_kd.volumes.save import save_volume
+from napari_medaka_kd.volumes.volume import Volume, whole
+
+SCHEMA = LabelSchema.from_ids({3: "eye", 40: "gut"})
+FLAT = NetworkSettings(dimensions=2, widths=(4, 6))
+DEEP = NetworkSettings(dimensions=3, widths=(4, 6))
+SHAPE = (21, 30, 27)
+BODY = Body((slice(2, 19), slice(0, 29), slice(3, 27)), (0.0, 1.0))
+
+
+def scan(shape=SHAPE):
+    """Smooth enough to have regions."""
+    rng = np.random.default_rng(0)
+    coarse = rng.random([side // 3 + 1 for side in shape])
+    fine = coarse.repeat(3, 0).repeat(3, 1).repeat(3, 2)[tuple(slice(0, side) for side in shape)]
+    return Volume(((fine + rng.normal(0, 0.05, shape)).astype(np.float32),), (10.0, 10.0, 10.0), "fish")
+
+
+def network_of(looks, seed=0):
+    """One that has opinions: over a scan, the logits of each class have mean 0 and spread 2."""
+    network = build(looks, SCHEMA.classes, seed)
+    image = torch.from_numpy(encode(scan((20, 28, 28)).read(), whole((20, 28, 28)), BODY, looks))[None]
+    with torch.no_grad():
+        for member in members(network):
+            for _ in range(30):  # statistics for the batch norms
+                member.train()(image)
+            logits = member.eval()(image).movedim(1, 0).flatten(1)  # (classes, voxels)
+            stretch = 2 / logits.std(1)
+            member.head.weight.mul_(stretch.view(-1, *[1] * (member.head.weight.ndim - 1)))
+            member.head.bias.copy_((member.head.bias - logits.mean(1)) * stretch)
+    return network
+
+
+def segmenter(looks, tile=None, network=None):
+    torch.set_num_threads(1)
+    settings = SegmentSettings(tile=tile, precision="float32", device="cpu")
+    return Segmenter(network or network_of(looks), looks, settings)
+
+
+TILES = [
+    (FLAT, (1, 16, 16)),
+    (FLAT, (5, 16, 30)),
+    (FLAT, (4, 26, 14)),
+    (DEEP, (16, 16, 16)),
+    (DEEP, (10, 20, 30)),
+]
+
+
+@pytest.mark.parametrize(("looks", "tile"), TILES)
+def test_any_tile_gives_the_same_labels_but_for_a_few_voxels_in_a_thousand(looks, tile):
+    at_once = segmenter(looks, (64, 64, 64)).ask(scan(), BODY, whole(SHAPE))
+    cut = segmenter(looks, tile).ask(scan(), BODY, whole(SHAPE))
+    assert len(np.unique(at_once.classes)) == SCHEMA.classes
+    assert (cut.classes != at_once.classes).mean() < 5e-3  # two narrow levels, untrained: not the 3e-6 of real ones
+    assert np.abs(cut.doubt.astype(int) - at_once.doubt).mean() < 1
+
+
+@pytest.mark.parametrize(("looks", "tile"), [(FLAT, (3, 26, 26)), (DEEP, (26, 26, 26))])
+def test_with_a_halo_as_wide_as_the_reach_a_cut_leaves_no_trace(looks, tile):
+    at_once = segmenter(looks, (64, 64, 64)).ask(scan(), BODY, whole(SHAPE))
+    patient = segmenter(looks, tile)
+    patient.halo = network_reach(looks)
+    cut = patient.ask(scan(), BODY, whole(SHAPE))
+    assert np.abs(cut.doubt.astype(int) - at_once.doubt).max() <= 1  # rounding
+    assert (cut.classes != at_once.classes).sum() <= 1
+
+
+@pytest.mark.parametrize("looks", [FLAT, DEEP], ids=["2-D", "3-D"])
+def test_a_region_is_answered_as_it_is_within_the_whole(looks):
+    patient = segmenter(looks, (64, 64, 64))
+    patient.halo = network_reach(looks)
+    everything = patient.ask(scan(), BODY, whole(SHAPE))
+    for region in ((slice(3, 9), slice(11, 30), slice(0, 7)), (slice(18, 21), slice(5, 6), slice(20, 27))):
+        part = patient.ask(scan(), BODY, region)
+        assert (part.classes != everything.classes[region]).sum() <= 1
+        assert np.abs(part.doubt.astype(int) - everything.doubt[region]).max() <= 1
+
+
+@pytest.mark.parametrize("looks", [FLAT, DEEP], ids=["2-D", "3-D"])
+def test_outside_the_body_all_is_background_and_sure(looks):
+    answer = segmenter(looks).ask(scan(), BODY, whole(SHAPE))
+    inside = np.zeros(SHAPE, bool)
+    inside[BODY.box] = True
+    assert not answer.classes[~inside].any()
+    assert not answer.doubt[~inside].any()
+    assert answer.classes[inside].any()
+
+
+class Unreadable:
+    shape, dtype = SHAPE, np.dtype(np.float32)
+
+    def __getitem__(self, region):
+        raise AssertionError(f"{region} was read")
+
+
+def test_a_region_outside_the_body_is_not_even_read():
+    volume = Volume((Unreadable(),), (1.0, 1.0, 1.0))
+    answer = segmenter(DEEP).ask(volume, BODY, (slice(0, 2), slice(0, 30), slice(0, 27)))
+    assert answer.classes.shape == answer.doubt.shape == (2, 30, 27)
+    assert not answer.classes.any()
+
+
+def test_an_ensemble_answers_by_mean_probability_and_doubts_where_members_differ():
+    looks = FLAT.model_copy(update={"members": 3})
+    network = network_of(looks)
+    answer = segmenter(looks, (64, 64, 64), network).ask(scan(), Body(whole(SHAPE), (0.0, 1.0)), whole(SHAPE))
+    alone = [segmenter(FLAT, (64, 64, 64), member) for member in members(network)]
+    whole_body = Body(whole(SHAPE), (0.0, 1.0))
+    votes = []
+    for one in alone:
+        each = one.ask(scan(), whole_body, whole(SHAPE))
+        sure = 1 - each.doubt / 255
+        votes.append(np.where(each.classes == answer.classes, sure, np.nan))
+    agree = ~np.isnan(votes).any(axis=0)
+    assert 0.2 < agree.mean() < 0.999
+    np.testing.assert_allclose(answer.doubt[agree], 255 * (1 - np.mean(votes, axis=0)[agree]), atol=1.5)
+    assert answer.doubt[~agree].mean() > answer.doubt[agree].mean()
+    assert list(members(network)) == list(network.members)
+    assert list(members(network.members[0])) == [network.members[0]]
+
+
+def test_a_scan_thinner_than_the_stride_is_answered():
+    flat = scan((1, 7, 5))
+    answer = segmenter(DEEP).ask(flat, Body(whole(flat.shape), (0.0, 1.0)), whole(flat.shape))
+    assert answer.classes.shape == (1, 7, 5)
+
+
+LONG = (262, 12, 14)  # two blocks
+LONG_BODY = Body((slice(249, 262), slice(0, 12), slice(2, 14)), (0.0, 1.0))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("segment")
+    return drain(save_volume(scan(LONG), folder / "fish.ome.zarr"))
+
+
+@pytest.fixture
+def fresh(store, tmp_path):
+    """(the volume in a store of the test's own, the store, a checkpoint, its segmenter)."""
+    folder = tmp_path / "fish.ome.zarr"
+    shutil.copytree(store.source, folder)
+    card = Checkpoint(name="teacher", network=FLAT, organs=SCHEMA)
+    card = card.save(network_of(FLAT), tmp_path / "teacher")
+    return replace(store, source=folder), folder, card, segmenter(FLAT, None, card.load(tmp_path / "teacher"))
+
+
+def test_labels_and_their_uncertainty_are_written(fresh):
+    volume, folder, card, judge = fresh
+    reports = []
+    labels = drain(segment(volume, LONG_BODY, card, judge, folder), reports.append)
+    answer = judge.ask(volume, LONG_BODY, whole(LONG))
+    np.testing.assert_array_equal(labels.volume.read(), SCHEMA.to_ids(answer.classes))
+    np.testing.assert_array_equal(open_uncertainty(folder, "teacher").read(), answer.doubt)
+    assert set(np.unique(labels.volume.read())) == {0, 3, 40}
+    assert label_names(folder) == ("teacher",)
+    shares = [report.done / report.total for report in reports if report.doing.startswith("segment")]
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0, 1)
+
+
+def test_a_cancelled_run_goes_on_where_it_was_and_ends_in_the_same_labels(fresh, tmp_path):
+    volume, folder, card, judge = fresh
+    other = tmp_path / "undisturbed.ome.zarr"
+    shutil.copytree(folder, other)
+    drain(segment(volume, LONG_BODY, card, judge, other))
+    job = segment(volume, LONG_BODY, card, judge, folder)
+    assert [next(job).done, next(job).done] == [0, 1]  # the first block is written
+    job.close()
+    assert label_names(folder) == ()
+    job = segment(volume, LONG_BODY, card, judge, folder)
+    first = next(job)
+    assert (first.done, first.total) == (1, 2)
+    drain(job)
+    labels = [open_saved_labels(place, "teacher", SCHEMA).volume.read() for place in (folder, other)]
+    doubt = [open_uncertainty(place, "teacher").read() for place in (folder, other)]
+    np.testing.assert_array_equal(*labels)
+    np.testing.assert_array_equal(*doubt)
+
+
+def test_another_checkpoint_of_the_name_begins_anew(fresh, tmp_path):
+    volume, folder, card, judge = fresh
+    job = segment(volume, LONG_BODY, card, judge, folder)
+    assert [next(job).done, next(job).done] == [0, 1]
+    job.close()
+    better = card.save(network_of(FLAT, seed=1), tmp_path / "teacher")
+    judge = segmenter(FLAT, None, better.load(tmp_path / "teacher"))
+    job = segment(volume, LONG_BODY, better, judge, folder)
+    assert next(job).done == 0
+    labels = drain(job)
+    expected = SCHEMA.to_ids(judge.ask(volume, LONG_BODY, whole(LONG)).classes)
+    np.testing.assert_array_equal(labels.volume.read(), expected)
+
+
+def test_other_tiles_or_another_body_are_not_mixed_with_what_was_begun(fresh):
+    volume, folder, card, judge = fresh
+    for body, other in (
+        (Body(LONG_BODY.box, (0.0, 2.0)), judge),
+        (LONG_BODY, segmenter(FLAT, (2, 16, 16), judge.network)),
+    ):
+        job = segment(volume, LONG_BODY, card, judge, folder)
+        assert [next(job).done, next(job).done] == [0, 1]
+        job.close()
+        job = segment(volume, body, card, other, folder)
+        assert next(job).done == 0
+        job.close()

@@ -1,0 +1,82 @@
+"""The body is found in clear and in hopeless scans, and intensities become finite whatever they are."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_medaka_kd.volumes.body import Body, find_body, normalise
+from napari_medaka_kd.volumes.volume import Volume, whole
+
+
+def volume_of(array, levels=()):
+    return Volume((array, *levels), (1.0, 1.0, 1.0))
+
+
+def scan(bone=False):
+    """An ellipsoid of tissue in air, 96 x 64 x 64, with its truth."""
+    z, y, x = np.ogrid[:96, :64, :64]
+    body = ((z - 48) / 36) ** 2 + ((y - 30) / 15) ** 2 + ((x - 34) / 12) ** 2 < 1
+    values = np.where(body, 1000.0, 100.0)
+    if bone:
+        values[((z - 48) / 30) ** 2 + ((y - 26) / 3) ** 2 + ((x - 34) / 3) ** 2 < 1] = 6000.0
+    return (values + np.random.default_rng(0).normal(0, 40, body.shape)).astype(np.float32), body
+
+
+@pytest.mark.parametrize("bone", [False, True])
+def test_the_box_holds_the_whole_body_and_little_more(bone):
+    values, body = scan(bone)
+    found = find_body(volume_of(values))
+    assert body[found.box].sum() == body.sum()
+    assert all(side.stop - side.start <= limit for side, limit in zip(found.box, (86, 42, 36), strict=True))
+
+
+def test_the_window_spans_the_tissue_without_the_air():
+    values, _ = scan()
+    low, high = find_body(volume_of(values)).window
+    assert 400 < low < 950
+    assert 1050 < high < 1200
+
+
+def test_the_box_is_in_voxels_of_the_finest_level():
+    values, body = scan()
+    fine = np.repeat(np.repeat(np.repeat(values, 2, 0), 2, 1), 2, 2)
+    found = find_body(volume_of(fine, (values,)))
+    assert body.repeat(2, 0).repeat(2, 1).repeat(2, 2)[found.box].sum() == 8 * body.sum()
+    assert found.box[2].stop <= 128
+
+
+@pytest.mark.parametrize("value", [0, 7, -3.5, 1e30])
+def test_a_constant_scan_is_all_body_with_a_window(value):
+    found = find_body(volume_of(np.full((10, 11, 12), value, np.float32)))
+    assert found.box == whole((10, 11, 12))
+    assert found.window[1] > found.window[0] or value == 1e30
+
+
+def test_a_speck_of_metal_is_no_body():
+    values = np.random.default_rng(0).normal(100, 5, (64, 64, 64)).astype(np.float32)
+    values[3:5, 3:5, 3:5] = 1e5
+    assert find_body(volume_of(values)).box == whole((64, 64, 64))
+
+
+def test_a_body_survives_json():
+    body = Body((slice(1, 2), slice(3, 4), slice(5, 6)), (0.5, 7.0))
+    assert Body.from_json(body.to_json()) == body
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.floats(width=32), min_size=1, max_size=8),
+    st.tuples(st.floats(-1e6, 1e6), st.floats(0, 1e6)).map(lambda pair: (pair[0], pair[0] + pair[1])),
+)
+def test_normalised_intensities_are_always_finite_and_clipped(values, window):
+    with np.errstate(all="ignore"):
+        scaled = normalise(np.array(values, np.float32), window)
+    assert scaled.dtype == np.float32
+    assert np.isfinite(scaled).all()
+    assert scaled.min() >= -0.25
+    assert scaled.max() <= 1.25
+
+
+def test_the_window_becomes_zero_to_one():
+    np.testing.assert_allclose(normalise(np.array([10, 15, 20], np.uint8), (10.0, 20.0)), [0, 0.5, 1])
