@@ -13,33 +13,42 @@ import json
 from pathlib import Path
 from typing import Any
 
-from table import Difference, print_table, say_json
+from table import in_points, print_table, say_json
 
 from napari_medaka_kd.cli import knobs
 from napari_medaka_kd.console import play
 from napari_medaka_kd.demo import ARMS, demo
+from napari_medaka_kd.report import difference
 from napari_medaka_kd.settings import DemoSettings
 
 
 def main() -> None:
     asked = arguments()
     results = {seed: run(seed, asked) for seed in asked.seeds}
-    arms = {arm: [result["arms"][arm] for result in results.values()] for arm in ARMS}
+    arms = {arm: {str(seed): result["arms"][arm] for seed, result in results.items()} for arm in ARMS}
     against = {
-        base: {arm: Difference.of(values, arms[base]) for arm, values in arms.items() if arm != base}
+        base: {arm: difference(values, arms[base]) for arm, values in arms.items() if arm != base}
         for base in ("teacher", "control")
     }
     if asked.json:
         say_json({"seeds": asked.seeds, "arms": arms, "against": against, "quality": quality(results)})
         return
     rows = [
-        [title, f"{100 * sum(arms[arm]) / len(arms[arm]):.1f}", *(str(against[base].get(arm, "")) for base in against)]
+        [
+            title,
+            f"{100 * sum(arms[arm].values()) / len(arms[arm]):.1f}",
+            *(gain(against[base].get(arm)) for base in against),
+        ]
         for arm, title in ARMS.items()
     ]
     print_table(["arm", "mean IoU, %", "− teacher, points", "− control, points"], rows)
     print_table(
         ["quality classifier", "mean over the seeds"], [[name, f"{v:.2f}"] for name, v in quality(results).items()]
     )
+
+
+def gain(found: dict[str, float] | None) -> str:
+    return in_points(found) if found else ""
 
 
 def arguments() -> argparse.Namespace:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from napari_medaka_kd.job import drain
 from napari_medaka_kd.networks.build import build, network_reach
@@ -55,22 +56,38 @@ def segmenter(looks, tile=None, network=None):
     return Segmenter(network or network_of(looks), looks, settings)
 
 
-TILES = [
-    (FLAT, (1, 16, 16)),
-    (FLAT, (5, 16, 30)),
-    (FLAT, (4, 26, 14)),
-    (DEEP, (16, 16, 16)),
-    (DEEP, (10, 20, 30)),
-]
+def trained():
+    """A slice-wise network of three levels that tells three shades apart."""
+    looks, size = FLAT.model_copy(update={"widths": (4, 6, 8), "coordinates": False}), whole((24, 32, 32))
+    network = build(looks, SCHEMA.classes, 0).train()
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    for step in range(50):
+        image, classes = shades((24, 32, 32), step % 5)
+        logits = network(torch.from_numpy(encode(image, size, Body(size, (0.0, 1.0)), looks))[None])
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(logits, torch.from_numpy(classes)[None]).backward()
+        optimizer.step()
+    return looks, network
 
 
-@pytest.mark.parametrize(("looks", "tile"), TILES)
-def test_any_tile_gives_the_same_labels_but_for_a_few_voxels_in_a_thousand(looks, tile):
-    at_once = segmenter(looks, (64, 64, 64)).ask(scan(), BODY, whole(SHAPE))
-    cut = segmenter(looks, tile).ask(scan(), BODY, whole(SHAPE))
-    assert len(np.unique(at_once.classes)) == SCHEMA.classes
-    assert (cut.classes != at_once.classes).mean() < 5e-3  # two narrow levels, untrained: not the 3e-6 of real ones
-    assert np.abs(cut.doubt.astype(int) - at_once.doubt).mean() < 1
+def shades(shape, seed):
+    rng = np.random.default_rng(seed)
+    smooth = gaussian_filter(rng.random(shape), 3)
+    classes = np.digitize((smooth - smooth.mean()) / smooth.std(), [-0.5, 0.7])
+    return (np.array([0.2, 0.5, 0.8])[classes] + rng.normal(0, 0.08, shape)).astype(np.float32), classes
+
+
+def test_with_the_usual_halo_even_the_smallest_tiles_change_few_labels_of_a_trained_network():
+    looks, network = trained()
+    shape = (10, 64, 60)
+    image, truth = shades(shape, 99)
+    volume, body = Volume((image,), (1.0, 1.0, 1.0)), Body(whole(shape), (0.0, 1.0))
+    at_once = segmenter(looks, (99, 99, 99), network).ask(volume, body, whole(shape))
+    assert (at_once.classes == truth).mean() > 0.75
+    for tile in ((1, 20, 20), (7, 32, 40)):
+        cut = segmenter(looks, tile, network).ask(volume, body, whole(shape))
+        assert (cut.classes != at_once.classes).mean() < 0.02  # every voxel is near a seam here
+        assert np.abs(cut.doubt.astype(int) - at_once.doubt).mean() < 5
 
 
 @pytest.mark.parametrize(("looks", "tile"), [(FLAT, (3, 26, 26)), (DEEP, (26, 26, 26))])
@@ -130,7 +147,7 @@ def test_an_ensemble_answers_by_mean_probability_and_doubts_where_members_differ
         sure = 1 - each.doubt / 255
         votes.append(np.where(each.classes == answer.classes, sure, np.nan))
     agree = ~np.isnan(votes).any(axis=0)
-    assert 0.2 < agree.mean() < 0.999
+    assert 0.05 < agree.mean() < 0.999
     np.testing.assert_allclose(answer.doubt[agree], 255 * (1 - np.mean(votes, axis=0)[agree]), atol=1.5)
     assert answer.doubt[~agree].mean() > answer.doubt[agree].mean()
     assert list(members(network)) == list(network.members)

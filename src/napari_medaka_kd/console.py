@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
-import math
 import sys
 import time
-from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,6 +16,7 @@ from rich.progress import Progress as Bar
 
 from .errors import UserError
 from .job import Job, Progress, drain
+from .report import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +40,7 @@ def play(job: Job[T]) -> T:
 
 def say(text: str, data: object, as_json: bool) -> None:
     """The result of a verb: ``text`` for people, or ``data`` as the one and last line of JSON."""
-    typer.echo(json.dumps(_plain(data), default=str) if as_json else text)
+    typer.echo(json.dumps(plain(data)) if as_json else text)
 
 
 @contextmanager
@@ -72,15 +71,6 @@ def _fail(error: UserError, as_json: bool) -> None:
         typer.echo(json.dumps({"error": error.message, "remedy": error.remedy}))
     _ERRORS.print(str(error), markup=False)
     raise typer.Exit(2) from error
-
-
-def _plain(data: object) -> object:
-    """``data`` as JSON can say it: what is not a finite number becomes null."""
-    if isinstance(data, Mapping):
-        return {str(name): _plain(value) for name, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_plain(value) for value in data]
-    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 class _Bars:

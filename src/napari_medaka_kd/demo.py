@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .demo_report import demo_report, sentences
+from .demo_report import Findings
 from .errors import UserError
 from .job import Job, Progress
 from .project import Project, add_case, create_project, open_project
@@ -94,12 +94,11 @@ def demo(folder: Path, settings: DemoSettings) -> Job[Outcome]:
     evaluations = {}
     for arm in ARMS:
         evaluations[arm] = yield from evaluate(stand.project, arm)
-    quality = _judged_quality(stand)
-    said = sentences(evaluations, quality)
+    findings = Findings(stand.project, settings, evaluations, ARMS, *judged(stand), _judged_quality(stand))
     seconds = time.monotonic() - begun
-    page = write_report(demo_report(stand, evaluations, said, seconds, ARMS), folder)
+    page = write_report(findings.report(seconds), folder)
     arms = {arm: evaluation.mean_iou for arm, evaluation in evaluations.items()}
-    outcome = Outcome(arms, quality, round(seconds, 1), settings.seed, page, said)
+    outcome = Outcome(arms, findings.quality, round(seconds, 1), settings.seed, page, findings.sentences())
     replace_file(folder / "demo-result.json", json.dumps(plain(outcome.json())).encode())
     return outcome
 
@@ -121,7 +120,8 @@ def _open(folder: Path, settings: DemoSettings) -> Project:
     asked = settings.model_dump_json(indent=1)
     mark = folder / "demo.json"
     if mark.is_file() and mark.read_text("utf-8") != asked:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder / "project", ignore_errors=True)
+        (folder / "reviews.json").unlink(missing_ok=True)
     if folder.exists() and any(folder.iterdir()) and not mark.is_file():
         raise UserError(f"The folder {str(folder)!r} holds something else.", "Name another one with --folder.")
     folder.mkdir(parents=True, exist_ok=True)

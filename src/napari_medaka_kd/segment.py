@@ -50,9 +50,10 @@ class Answer:
 class Segmenter:
     """A network made ready to be asked about any region of a volume.
 
-    The answer about a voxel does not depend on the region that it was asked with: intensities are scaled by the
-    body's window, tiles overlap, and start at multiples of the network's stride. With the halo of two strides at
-    the coarsest level about 3 voxels in a million differ from the answer to the whole volume at once.
+    The answer about a voxel hardly depends on the region that it was asked with: intensities are scaled by the
+    body's window, tiles overlap, and start at multiples of the network's stride. The halo is two strides, about a
+    third of ``network_reach``, with which nothing would differ: with a halo of 16 the labels of a well trained network
+    differed in 3 voxels in a million from those of the whole volume at once, those of a barely trained one in 2 %.
     """
 
     def __init__(self, network: nn.Module, looks: NetworkSettings, settings: SegmentSettings) -> None:

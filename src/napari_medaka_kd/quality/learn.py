@@ -17,7 +17,7 @@ from .classifier import Examples, fit_classifier
 from .cohort import learn_cohort
 from .corrupt import corrupt
 from .critic import View, judged_views, train_critic
-from .evidence import Reading, overlaps, read
+from .evidence import FEATURES, Reading, overlaps, read
 from .quality import Quality
 
 if TYPE_CHECKING:
@@ -130,6 +130,9 @@ def _halved(readings: Sequence[tuple[int, Reading]], animals: int) -> tuple[list
 
 def _rows(quality: Quality, reading: Reading, animal: int, truth: npt.NDArray[np.int64], good_iou: float) -> Examples:
     evidence = quality.evidence(reading)
+    if not evidence:
+        width = len(FEATURES) + (quality.critic is not None)
+        return Examples(np.empty((0, width)), np.empty(0, bool), np.empty(0), np.empty(0, np.int64))
     ious = overlaps(reading.classes, truth, quality.slab)
     good = np.array([ious[unit] >= good_iou for unit in evidence], bool)
     return Examples(np.stack(list(evidence.values())), good, np.ones(len(good)), np.full(len(good), animal))
@@ -139,4 +142,6 @@ def _joined(rows: Sequence[Examples]) -> Examples:
     total = rows[0]
     for more in rows[1:]:
         total = total + more
+    if not len(total):
+        raise UserError("The teacher finds no organ in any labelled animal.", "Train it longer, then score again.")
     return total
