@@ -31,8 +31,9 @@ from napari_medaka_kd.workflow.assess import evaluate, measure
 from napari_medaka_kd.workflow.curate import Word, init, read_organs, status, verdict
 from napari_medaka_kd.workflow.propose import segment
 from napari_medaka_kd.workflow.queue import next_items, scores_at_a_glance
+from napari_medaka_kd.workflow.rounds import distil
 from napari_medaka_kd.workflow.runs import training_cases, training_folder
-from napari_medaka_kd.workflow.teach import distil, left_out, train
+from napari_medaka_kd.workflow.teach import left_out, train
 from napari_medaka_kd.workflow.trusting import acceptance
 
 EDGE, SLAB = 16, 8

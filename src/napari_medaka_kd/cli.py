@@ -185,7 +185,7 @@ def distil(
     with plain_failures(as_json):
         chosen = knobs(DistilSettings, settings, [f"strategy.name={strategy}", *(turns or ())])
         from .workflow.curate import open_project
-        from .workflow.teach import distil as run
+        from .workflow.rounds import distil as run
 
         made = play(run(open_project(project), name, teacher, chosen))
         say(f"Checkpoint {made.name!r}: evaluate it, or let it teach.", _card(made), as_json)

@@ -27,7 +27,7 @@ from .workflow.assess import evaluate
 from .workflow.curate import Word, verdict
 from .workflow.propose import score, segment
 from .workflow.queue import next_items
-from .workflow.teach import distil, train
+from .workflow.teach import distil_once, train
 from .workflow.trusting import Trust, acceptance, number, scored
 
 if TYPE_CHECKING:
@@ -109,9 +109,12 @@ def animals(settings: DemoSettings) -> dict[str, PhantomSettings]:
     kinds = ["labelled"] * settings.labelled + ["unlabelled"] * settings.unlabelled + ["heldout"] * settings.held_out
     made = {}
     for place, kind in enumerate(kinds):
-        beamline = BEAMLINE_A if kind == "labelled" else degraded(BEAMLINE_B, float(rng.uniform(0, 1)))
+        severity = settings.severity * float(rng.random())
+        beamline = BEAMLINE_A if kind == "labelled" else degraded(BEAMLINE_B, severity)
         seed = settings.seed * 1000 + place
-        made[f"{kind}-{place:02d}"] = PhantomSettings(shape=settings.shape, animal=seed, scan=seed, beamline=beamline)
+        made[f"{kind}-{place:02d}"] = PhantomSettings(
+            shape=settings.shape, animal=seed, scan=seed, pose=settings.pose, beamline=beamline
+        )
     return made
 
 
@@ -212,7 +215,7 @@ def _train_arms(stand: Stand, trusts: Mapping[str, Trust]) -> Job[None]:
     for arm, trust in trusts.items():
         strategy = student.strategy if arm == "qc_kd" else plain
         if arm not in project.checkpoints:
-            yield from distil(project, arm, TEACHER, student.model_copy(update={"strategy": strategy}), trust)
+            yield from distil_once(project, arm, TEACHER, student.model_copy(update={"strategy": strategy}), trust)
     for arm in ARMS:
         held_out = [case.id for case in project.cases if case.held_out and arm not in case.label_names]
         if held_out:

@@ -48,7 +48,7 @@ class AugmentSettings(Settings):
     brightness: float = knob(0.15, "Brightness", "Spread of the offset, in units of the intensity window.", ge=0)
     noise: float = knob(0.1, "Noise", "Largest standard deviation, in units of the intensity window.", ge=0)
     blur: float = knob(1.0, "Blur (voxel)", "Largest Gaussian sigma.", ge=0)
-    cutmix: float = knob(0.5, "CutMix", "Share of the patches that get a box of another one.", ge=0, le=1)
+    cutmix: float = knob(0.0, "CutMix", "Share of the patches that get a box of another one.", ge=0, le=1)
 
 
 class FitSettings(Settings):
@@ -75,7 +75,7 @@ class PatchSettings(Settings):
         0.7, "Foreground", "Share of the patches that are centred on an organ, every organ equally often.", ge=0, le=1
     )
     class_balance: float = knob(
-        0.5, "Class balance", "Exponent of inverse frequency in the cross-entropy: 0 none, 1 full.", ge=0, le=1
+        0.3, "Class balance", "Exponent of inverse frequency in the cross-entropy: 0 none, 1 full.", ge=0, le=1
     )
 
 
@@ -122,7 +122,7 @@ class SelfTrainingSettings(Settings):
     rounds: int = knob(1, "Rounds", "How often the student becomes the teacher.", ge=1, le=10)
     temperature: float = knob(2.0, "Temperature", "Softens the teacher's answer; T in the loss.", gt=0)
     pseudo_weight: float = knob(1.0, "Pseudo-labels", "Weight of accepted pseudo-labels, λ_pl.", ge=0)
-    distil_weight: float = knob(0.3, "Soft answers", "Weight of the distillation term, λ_kd.", ge=0)
+    distil_weight: float = knob(1.0, "Soft answers", "Weight of the distillation term, λ_kd.", ge=0)
     unlabelled: int = knob(8, "Unlabelled", "Pseudo-labelled patches in each step.", ge=0)
     ramp: float = knob(0.2, "Ramp", "Share of the steps over which the pseudo-labels come in.", ge=0, le=1)
     rim: int = knob(2, "Rim (voxel)", "How far around a rejected organ nothing is taught.", ge=0)
@@ -167,22 +167,27 @@ class PhantomSettings(Settings):
 
 
 class DemoSettings(Settings):
-    """The whole way on made-up fish: few with labels, many without, from two beamlines."""
+    """The whole way on made-up fish: one with labels, many without, from two beamlines."""
 
     seed: int = 0
-    labelled: int = knob(3, "Labelled", "Animals with labels, from the first beamline.", ge=1)
-    unlabelled: int = knob(16, "Unlabelled", "Animals without, from the second beamline.", ge=1)
-    held_out: int = knob(6, "Held out", "Animals to evaluate on, from the second beamline.", ge=1)
+    labelled: int = knob(1, "Labelled", "Animals with labels, from the first beamline.", ge=1)
+    unlabelled: int = knob(20, "Unlabelled", "Animals without, from the second beamline.", ge=1)
+    held_out: int = knob(8, "Held out", "Animals to evaluate on, from the second beamline.", ge=1)
     shape: Triple = knob((96, 64, 64), "Shape", "Voxels of each scan, (z, y, x).")
+    pose: float = knob(0.7, "Pose", "How far animals differ in pose, size and shape.", ge=0)
+    severity: float = knob(0.6, "Artefacts", "The worst scan of the second beamline: 0 as good as it gets.", ge=0, le=1)
     reviews: int = knob(40, "Reviews", "Proposals that the simulated reviewer judges.", ge=0)
     slips: float = knob(0.05, "Slips", "Share of these that the reviewer gets wrong.", ge=0, le=0.5)
     teacher: TrainSettings = TrainSettings(
-        network=NetworkSettings(dimensions=2, widths=(16, 32, 64, 96), members=3),
-        patches=PatchSettings(patch=(1, 64, 64), batch=16),
-        fit=FitSettings(steps=400),
+        network=NetworkSettings(dimensions=2, widths=(16, 32, 64, 96)),
+        patches=PatchSettings(patch=(1, 48, 48), batch=16, class_balance=0.2),
+        augment=AugmentSettings(rotation=10),
+        fit=FitSettings(steps=1200, learning_rate=5e-3),
     )
-    quality: QualitySettings = QualitySettings(slab=16)
+    quality: QualitySettings = QualitySettings(slab=16, good_iou=0.5)
     student: DistilSettings = DistilSettings(
-        patches=PatchSettings(patch=(1, 64, 64), batch=8),
-        fit=FitSettings(steps=300),
+        patches=PatchSettings(patch=(1, 48, 48), batch=8, class_balance=0.2),
+        augment=AugmentSettings(rotation=10),
+        fit=FitSettings(steps=450, learning_rate=3e-3),
+        strategy=SelfTrainingSettings(unlabelled=16),
     )

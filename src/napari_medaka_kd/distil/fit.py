@@ -49,11 +49,12 @@ def fit(stage: Stage, run: Run) -> Job[None]:
     optimizers = {learner.name: _optimizer(learner.network, run.settings) for learner in stage.learners}
     folder = run.folder / stage.name
     first = restore(folder, networks, optimizers)
-    values: dict[str, float] = {}
+    known: dict[str, float] = {}
     yield Progress(stage.name, first, stage.steps)
     with Metrics(folder / "metrics.csv", first) as metrics:
         for batch in _remaining(stage, first):
             torch.manual_seed(run.seed * 1_000_003 + batch.step)  # dropout and its like: a function of the step too
+            values: dict[str, float] = {}
             rate = one_cycle(batch.step, stage.steps, run.settings.learning_rate)
             for learner in stage.learners:
                 learner.network.train()
@@ -65,9 +66,10 @@ def fit(stage: Stage, run: Run) -> Job[None]:
             if stage.validate and (done % run.settings.validate_every == 0 or done == stage.steps):
                 values |= stage.validate()
             metrics.write(done, values)
+            known = known | values
             if done % run.settings.save_every == 0 or done == stage.steps:
                 save_state(folder, done, networks, optimizers)
-            yield Progress(stage.name, done, stage.steps, dict(values))
+            yield Progress(stage.name, done, stage.steps, known)
     for network in networks.values():
         network.eval()
 

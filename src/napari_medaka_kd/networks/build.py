@@ -47,6 +47,22 @@ def network_reach(settings: NetworkSettings) -> Shape:
     return reach(settings.dimensions, settings.widths)
 
 
+def require_patch(settings: NetworkSettings, patch: Shape) -> None:
+    """Refuse a training patch (z, y, x) that is no multiple of the network's stride.
+
+    Raises
+    ------
+    UserError
+        With both.
+    """
+    step = network_stride(settings)
+    if any(side % each for side, each in zip(patch, step, strict=True)):
+        raise UserError(
+            f"A patch of {patch} voxels does not fit a network that halves to steps of {step}.",
+            "Set patches.patch to multiples of these.",
+        )
+
+
 def _member(settings: NetworkSettings, classes: int, seed: int) -> nn.Module:
     if len(settings.widths) < 2 or min(settings.widths) < 1:
         raise UserError(f"A U-Net needs at least two widths from 1 on, got {settings.widths}.", "Name one per level.")

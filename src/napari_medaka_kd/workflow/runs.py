@@ -42,7 +42,7 @@ def training_folder(project: Project, verb: str, name: str, settings: Settings, 
     return folder
 
 
-def training_cases(project: Project, wanted: Sequence[str]) -> tuple[Case, ...]:
+def training_cases(project: Project, wanted: Sequence[str] = ()) -> tuple[Case, ...]:
     """The labelled cases to train on: the ``wanted`` ones, or all that are not held out.
 
     Raises

@@ -1,4 +1,4 @@
-"""train: labels → a teacher. distil: labels, verdicts and a teacher's answers → a student."""
+"""train: labels → a teacher. distil_once: labels, verdicts and a teacher's answers → a student."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from napari_medaka_kd.distil.stage import Run
 from napari_medaka_kd.distil.teacher import supervise
 from napari_medaka_kd.distil.trust import trust_table
 from napari_medaka_kd.errors import UserError
-from napari_medaka_kd.networks.build import build
+from napari_medaka_kd.networks.build import build, require_patch
 from napari_medaka_kd.networks.checkpoint import Checkpoint
 from napari_medaka_kd.networks.unet import Ensemble
 from napari_medaka_kd.project import MANUAL, Case, Project
@@ -43,6 +43,7 @@ def train(project: Project, name: str, settings: TrainSettings, cases: Sequence[
     chosen = training_cases(project, cases)
     folder = training_folder(project, "train", name, settings, [case.id for case in chosen])
     run = Run(folder, settings.fit, settings.seed)
+    require_patch(settings.network, settings.patches.patch)
     network = _begun(project, settings)
     members = list(network.members) if isinstance(network, Ensemble) else [network]
     folds = left_out([case.id for case in chosen], len(members))
@@ -61,7 +62,7 @@ def train(project: Project, name: str, settings: TrainSettings, cases: Sequence[
     return card.save(network, project.checkpoint(name))
 
 
-def distil(
+def distil_once(
     project: Project, name: str, teacher: str, settings: DistilSettings, trust: Trust | None = None
 ) -> Job[Checkpoint]:
     """Distil a student from ``teacher`` by the strategy that ``settings`` names; keep it as checkpoint ``name``.
@@ -74,11 +75,12 @@ def distil(
     card = Checkpoint.open(project.checkpoint(teacher))
     card.require_schema(project.schema)
     trust = acceptance(project, teacher) if trust is None else trust
-    labelled = training_cases(project, card_labelled(project, card))
+    labelled = training_cases(project)
     unlabelled = [case for case in project.cases if case.id in trust.values and not case.held_out]
     facts = {"teacher": card.weights_sha256, "trust": trust.digest(), "labelled": [case.id for case in labelled]}
     folder = training_folder(project, "distil", name, settings, facts)
     looks = settings.network or card.network.model_copy(update={"members": 1})
+    _require_fitting(looks, card, settings)
     student = build(looks, project.schema.classes, settings.seed)
     if settings.warm_start:
         _warmed(student, looks, card, project)
@@ -114,10 +116,15 @@ def left_out(cases: Sequence[str], members: int) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(cases[number::members]) for number in range(members))
 
 
-def card_labelled(project: Project, card: Checkpoint) -> tuple[str, ...]:
-    """Ids of the animals whose labels ``card``'s network learned from, as far as they still have any."""
-    known = {case.id for case in project.cases if case.labelled and not case.held_out}
-    return tuple(name for name in card.trained_on if name in known)
+def _require_fitting(looks: NetworkSettings, card: Checkpoint, settings: DistilSettings) -> None:
+    """Refuse a student that cannot be asked the same question as its teacher."""
+    if looks.coordinates != card.network.coordinates:
+        raise UserError(
+            f"The student has coordinates={looks.coordinates}, its teacher {card.name!r} the opposite.",
+            "Both are shown the same patch: set network.coordinates alike.",
+        )
+    for network in (looks, card.network):
+        require_patch(network, settings.patches.patch)
 
 
 def _begun(project: Project, settings: TrainSettings) -> nn.Module:

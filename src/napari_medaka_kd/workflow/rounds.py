@@ -1,0 +1,34 @@
+"""distil: one round or several; each student proposes and is judged anew before it teaches the next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_medaka_kd.quality.record import FILE, open_record
+from napari_medaka_kd.settings import DistilSettings, QualitySettings, SegmentSettings
+
+from .propose import score, segment
+from .teach import distil_once
+
+if TYPE_CHECKING:
+    from napari_medaka_kd.job import Job
+    from napari_medaka_kd.networks.checkpoint import Checkpoint
+    from napari_medaka_kd.project import Project
+
+
+def distil(project: Project, name: str, teacher: str, settings: DistilSettings) -> Job[Checkpoint]:
+    """Distil a student from ``teacher`` in ``settings.strategy.rounds`` rounds; the last one is checkpoint ``name``.
+
+    The students between are kept as ``<name>-1``, ``<name>-2``, …; verdicts on one teacher's labels do not count for
+    the next one's.
+    """
+    for number in range(1, settings.strategy.rounds):
+        between = f"{name}-{number}"
+        if between not in project.checkpoints:
+            yield from distil_once(project, between, teacher, settings)
+        cases = [case for case in project.cases if not case.held_out and (case.folder / FILE).is_file()]
+        slab = open_record(cases[0].folder, project.schema).slab
+        yield from segment(project, between, SegmentSettings(), [case.id for case in cases])
+        yield from score(project, between, QualitySettings(slab=slab), [case.id for case in cases])
+        teacher = between
+    return (yield from distil_once(project, name, teacher, settings))
