@@ -108,9 +108,9 @@ class QualitySettings(Settings):
     )
     slab: int = knob(0, "Slab (voxel)", "Thickness in z of one review unit; 0: the whole animal is one.", ge=0)
     copies: int = knob(
-        16, "Copies", "How often each labelled scan is distorted and segmented to see good and bad organs.", ge=4
+        20, "Copies", "How often each labelled scan is distorted and segmented to see good and bad organs.", ge=4
     )
-    critic_steps: int = knob(300, "Critic steps", "Training steps of the image-and-mask network.", ge=0)
+    critic_steps: int = knob(150, "Critic steps", "Training steps of the image-and-mask network.", ge=0)
     verdict_weight: float = knob(5.0, "Verdict weight", "What one verdict counts against one made-up example.", gt=0)
     seed: int = 0
 
@@ -184,7 +184,7 @@ class DemoSettings(Settings):
         augment=AugmentSettings(rotation=10),
         fit=FitSettings(steps=1200, learning_rate=5e-3),
     )
-    quality: QualitySettings = QualitySettings(slab=16, good_iou=0.5)
+    quality: QualitySettings = QualitySettings(slab=16, good_iou=0.5, critic_steps=100)
     student: DistilSettings = DistilSettings(
         patches=PatchSettings(patch=(1, 48, 48), batch=8, class_balance=0.2),
         augment=AugmentSettings(rotation=10),

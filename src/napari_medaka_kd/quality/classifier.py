@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
+from scipy import optimize, special
 
 if TYPE_CHECKING:
-    from sklearn.pipeline import Pipeline
+    from collections.abc import Sequence
+
+_PRIOR_ROWS = 10.0  # how many rows the expectation of a slope weighs against
 
 Floats = npt.NDArray[np.float64]
 
@@ -84,11 +87,13 @@ class Classifier(BaseModel):
 
     def probability(self, evidence: Floats) -> Floats:
         """(n, features) → (n,) in 0…1."""
-        logit = ((evidence - np.array(self.mean)) / np.array(self.spread)) @ np.array(self.slope) + self.bias
-        return np.asarray(1 / (1 + np.exp(-np.clip(logit, -40, 40))))
+        line = _Line(np.array(self.mean), np.array(self.spread), np.array(self.slope), self.bias)
+        return line.probability(evidence)
 
 
-def fit_classifier(examples: Examples, wanted: float, judged: Examples | None = None) -> Classifier:
+def fit_classifier(
+    examples: Examples, wanted: float, judged: Examples | None = None, prior: Sequence[float] | None = None
+) -> Classifier:
     """Fit to ``examples`` and, if there are any, to the ``judged`` ones of a person.
 
     Parameters
@@ -96,20 +101,23 @@ def fit_classifier(examples: Examples, wanted: float, judged: Examples | None = 
     wanted
         The precision at which the threshold is set, on out-of-fold answers: on the judged rows where there are at
         least 20 of them, else on all.
+    prior
+        For each feature the slope to expect before any lesson; its sign is kept whatever the lessons say, 0 is free.
     """
+    expected = np.zeros(examples.evidence.shape[1]) if prior is None else np.array(prior, float)
     rows = examples + judged if judged is not None and len(judged) else examples
     given = 0 if judged is None else len(judged)
-    answers = _out_of_fold(rows)
+    answers = _out_of_fold(rows, expected)
     trial = slice(len(rows) - given, None) if given >= 20 else slice(None)
     threshold = choose_threshold(answers[trial], rows.good[trial], wanted)
     accepted = answers[trial] >= threshold
     hits, total = int(rows.good[trial][accepted].sum()), int(accepted.sum())
-    scale, model = _pipeline(rows).steps
+    line = _fit_line(rows, expected)
     return Classifier(
-        mean=tuple(scale[1].mean_),
-        spread=tuple(scale[1].scale_),
-        slope=tuple(model[1].coef_[0]),
-        bias=float(model[1].intercept_[0]),
+        mean=tuple(line.mean),
+        spread=tuple(line.spread),
+        slope=tuple(line.slope),
+        bias=line.bias,
         threshold=float(threshold),
         precision=hits / total if total else math.nan,
         interval=wilson(hits, total),
@@ -146,7 +154,21 @@ def auroc(answers: Floats, good: npt.NDArray[np.bool_]) -> float:
     return float(roc_auc_score(good, answers)) if 0 < good.sum() < len(good) else math.nan
 
 
-def _out_of_fold(rows: Examples) -> Floats:
+@dataclass(frozen=True)
+class _Line:
+    """A logistic regression: standardise, weigh, add."""
+
+    mean: Floats
+    spread: Floats
+    slope: Floats
+    bias: float
+
+    def probability(self, evidence: Floats) -> Floats:
+        logit = ((evidence - self.mean) / self.spread) @ self.slope + self.bias
+        return np.asarray(special.expit(np.clip(logit, -40, 40)))
+
+
+def _out_of_fold(rows: Examples, prior: Floats) -> Floats:
     """The answer to each row of a model that never saw its animal (its row, where there is one animal only)."""
     from sklearn.model_selection import GroupKFold, KFold
 
@@ -157,19 +179,25 @@ def _out_of_fold(rows: Examples) -> Floats:
     answers = np.zeros(len(rows))
     for seen, unseen in splits.split(rows.evidence, rows.good, rows.animal if animals > 1 else None):
         part = Examples(rows.evidence[seen], rows.good[seen], rows.weight[seen], rows.animal[seen])
-        answers[unseen] = _pipeline(part).predict_proba(rows.evidence[unseen])[:, 1]
+        answers[unseen] = _fit_line(part, prior).probability(rows.evidence[unseen])
     return answers
 
 
-def _pipeline(rows: Examples) -> Pipeline:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+def _fit_line(rows: Examples, prior: Floats) -> _Line:
+    """The most probable slopes under a Gaussian prior around ``prior``, none of the other sign than its."""
+    mean, spread = rows.evidence.mean(0), rows.evidence.std(0)
+    spread = np.where(spread > 1e-9, spread, 1.0)
+    scaled = np.column_stack(((rows.evidence - mean) / spread, np.ones(len(rows))))
+    centre = np.append(prior, 0.0)
+    pull = np.append(np.full(len(prior), _PRIOR_ROWS), 1e-3)  # the bias is almost free
 
-    # One made-up row of each kind keeps the fit defined where all examples are good, or all bad.
-    middle = rows.evidence.mean(0, keepdims=True)
-    evidence = np.concatenate((rows.evidence, middle, middle))
-    good = np.append(rows.good, [True, False])
-    weight = np.append(rows.weight, [1e-3, 1e-3])
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=1000))
-    return model.fit(evidence, good, logisticregression__sample_weight=weight)
+    def cost(line: Floats) -> tuple[float, Floats]:
+        logit = scaled @ line
+        losses = np.logaddexp(0, np.where(rows.good, -logit, logit))
+        slope = scaled.T @ (rows.weight * (special.expit(logit) - rows.good))
+        away = line - centre
+        return float(rows.weight @ losses + (pull * away**2).sum() / 2), slope + pull * away
+
+    bounds = [(0, None) if value > 0 else (None, 0) if value < 0 else (None, None) for value in centre]
+    found = optimize.minimize(cost, centre, jac=True, method="L-BFGS-B", bounds=bounds).x
+    return _Line(mean, spread, found[:-1], float(found[-1]))

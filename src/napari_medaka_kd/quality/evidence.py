@@ -24,14 +24,18 @@ FEATURES = (
     "confidence",
     "least confident tenth",
     "confidence around",
-    "log size against cohort",
+    "log size off cohort",
     "distance from usual place",
     "jump between slices",
     "log pieces",
     "largest piece",
-    "brightness against cohort",
+    "brightness off cohort",
     "texture",
 )
+
+
+#: The slope to expect of each before any lesson, and last of the critic's logit: how loud it speaks for a good organ.
+PRIOR = (1.5, 0.5, 0.0, -0.3, -0.5, -0.3, -0.1, 0.1, -0.1, 0.0, 0.3)
 
 
 @dataclass(frozen=True)
@@ -113,12 +117,12 @@ def _features(
             inside.mean(),
             np.quantile(inside, 0.1),
             outside.mean() if outside.size else inside.mean(),
-            usual.log_size,
+            abs(usual.log_size),
             usual.distance,
             _jump(mask),
             np.log(len(pieces)),
             pieces.max() / pieces.sum(),
-            usual.brightness,
+            abs(usual.brightness),
             intensities.std(),
         ]
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import Job, Progress
@@ -17,7 +18,8 @@ from .classifier import Examples, fit_classifier
 from .cohort import learn_cohort
 from .corrupt import corrupt
 from .critic import View, judged_views, train_critic
-from .evidence import FEATURES, Reading, overlaps, read
+from .distort import bend, distort
+from .evidence import PRIOR, Reading, overlaps, read
 from .quality import Quality
 
 if TYPE_CHECKING:
@@ -47,9 +49,10 @@ def learn_quality(
     predict
         The teacher's answer to a scan of the animal of that number; best given by members that never saw it.
 
-    The examples are the teacher's answers to ever more distorted copies of the scans, half of them with further
-    faults, and the truth itself. The critic learns from one half of them, the classifier from the other: the critic's
-    answers to its own lessons would be too good to weigh.
+    The examples are the teacher's answers to copies of the animals that are ever more bent and distorted. The critic
+    learns from every other one, half of these with further faults; the classifier from the rest, without made-up
+    faults: the critic's answers to its own lessons would be too good to weigh, and a fault painted over a confident
+    answer would teach that confidence means nothing.
 
     Raises
     ------
@@ -57,24 +60,26 @@ def learn_quality(
         If no organ is found in any of the examples.
     """
     cohort = learn_cohort([(animal.image, animal.classes, animal.body) for animal in animals], organs + 1)
-    readings = yield from _read_examples(animals, predict, settings)
-    first, second = _halved(readings, len(animals))
+    lessons: list[_Example] = []
+    trials: list[_Example] = []
+    for copy in range(settings.copies):
+        yield Progress("make examples of good and bad organs", copy, settings.copies)
+        made = [_example(animal, number, copy, predict, settings) for number, animal in enumerate(animals)]
+        (trials if copy % 2 else lessons).extend(made)
     critic = None
     if settings.critic_steps:
         views: list[View] = []
-        for number, reading in first:
-            views += judged_views(reading, animals[number].classes, settings.slab, organs, settings.good_iou)
+        for example in lessons:
+            views += judged_views(example.reading, example.truth, settings.slab, organs, settings.good_iou)
         critic = yield from train_critic(views, organs, settings.critic_steps, settings.seed)
     quality = Quality(organs, settings.slab, cohort, critic, None, None)
-    rows = [
-        _rows(quality, reading, number, animals[number].classes, settings.good_iou)
-        for number, reading in second
-        if reading.classes.any()
-    ]
+    rows = [_rows(quality, example, settings.good_iou) for example in trials if example.reading.classes.any()]
     if not rows:
         raise UserError("The teacher finds no organ in any labelled animal.", "Train it for longer, then score again.")
-    examples = _joined(rows)
-    return replace(quality, classifier=fit_classifier(examples, settings.precision), examples=examples)
+    examples = functools.reduce(operator.add, rows)
+    return replace(
+        quality, classifier=fit_classifier(examples, settings.precision, prior=_prior(examples)), examples=examples
+    )
 
 
 def refit(
@@ -90,58 +95,36 @@ def refit(
         np.full(len(judged), settings.verdict_weight),
         np.array([beyond + animal for _, _, animal in judged]),
     )
-    return replace(quality, classifier=fit_classifier(quality.examples, settings.precision, rows))
+    return replace(quality, classifier=fit_classifier(quality.examples, settings.precision, rows, _prior(rows)))
 
 
-def distort(image: npt.NDArray[Any], severity: float, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """A copy of a scan (z, y, x) as a worse or other scanner might have made it: blur, gamma, gain and noise."""
-    low, high = np.quantile(image[:: max(1, len(image) // 32)], (0.01, 0.99))
-    span = max(1e-6, float(high - low))
-    scan = ndimage.gaussian_filter((image.astype(np.float32) - low) / span, severity * rng.uniform(0, 1.5))
-    scan = np.sign(scan) * np.abs(scan) ** np.exp(rng.normal(0, 0.6 * severity))
-    noise = rng.normal(0, 1, scan.shape) * severity * rng.uniform(0, 0.3)
-    bent = (scan + noise) * (1 + 0.3 * severity * rng.normal()) + 0.2 * severity * rng.normal()
-    return np.asarray(bent * span + low, np.float32)
+def _prior(examples: Examples) -> tuple[float, ...]:
+    """What to expect of each column; the last, the critic's, is only there where there is a critic."""
+    return PRIOR[: examples.evidence.shape[1]]
 
 
-def _read_examples(
-    animals: Sequence[Labelled], predict: Predict, settings: QualitySettings
-) -> Job[list[tuple[int, Reading]]]:
-    """(number of the animal, reading), animal by animal and copy by copy."""
-    found: list[tuple[int, Reading]] = []
-    total = len(animals) * settings.copies
-    for copy in range(settings.copies):
-        for number, animal in enumerate(animals):
-            yield Progress("make examples of good and bad organs", len(found), total)
-            rng = np.random.default_rng((settings.seed, copy, number))
-            scan = distort(animal.image, copy / max(1, settings.copies - 1), rng)
-            classes, doubt = predict(number, scan)
-            if copy % 4 >= 2:  # two of four, so that each half gets one with faults and one without of each animal
-                classes = corrupt(animal.classes if copy % 8 >= 6 else classes, rng)
-            found.append((number, read(scan, classes, doubt, animal.body)))
-    return found
+@dataclass(frozen=True)
+class _Example:
+    """What the teacher made of a bent and distorted copy of animal ``number``, and the copy's truth."""
+
+    number: int
+    reading: Reading
+    truth: npt.NDArray[np.int64]
 
 
-def _halved(readings: Sequence[tuple[int, Reading]], animals: int) -> tuple[list[tuple[int, Reading]], ...]:
-    """Two halves, each with every other copy of every animal."""
-    places = [sum(divmod(place, animals)) % 2 for place in range(len(readings))]
-    return tuple([each for each, side in zip(readings, places, strict=True) if side == half] for half in (0, 1))
+def _example(animal: Labelled, number: int, copy: int, predict: Predict, settings: QualitySettings) -> _Example:
+    rng = np.random.default_rng((settings.seed, copy, number))
+    severity = copy / max(1, settings.copies - 1)
+    image, truth = bend(animal.image, animal.classes, severity, rng)
+    scan = distort(image, severity, rng)
+    classes, doubt = predict(number, scan)
+    if copy % 4 == 2:
+        classes = corrupt(classes, rng)
+    return _Example(number, read(scan, classes, doubt, animal.body), truth)
 
 
-def _rows(quality: Quality, reading: Reading, animal: int, truth: npt.NDArray[np.int64], good_iou: float) -> Examples:
-    evidence = quality.evidence(reading)
-    if not evidence:
-        width = len(FEATURES) + (quality.critic is not None)
-        return Examples(np.empty((0, width)), np.empty(0, bool), np.empty(0), np.empty(0, np.int64))
-    ious = overlaps(reading.classes, truth, quality.slab)
+def _rows(quality: Quality, example: _Example, good_iou: float) -> Examples:
+    evidence = quality.evidence(example.reading)
+    ious = overlaps(example.reading.classes, example.truth, quality.slab)
     good = np.array([ious[unit] >= good_iou for unit in evidence], bool)
-    return Examples(np.stack(list(evidence.values())), good, np.ones(len(good)), np.full(len(good), animal))
-
-
-def _joined(rows: Sequence[Examples]) -> Examples:
-    total = rows[0]
-    for more in rows[1:]:
-        total = total + more
-    if not len(total):
-        raise UserError("The teacher finds no organ in any labelled animal.", "Train it longer, then score again.")
-    return total
+    return Examples(np.stack(list(evidence.values())), good, np.ones(len(good)), np.full(len(good), example.number))
