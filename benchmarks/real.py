@@ -98,7 +98,7 @@ def run_brains(data: Path, project: Path) -> dict[str, float]:
     teacher = ("patches.batch=12", "augment.cutmix=0", "fit.steps=1200", "fit.learning_rate=5e-3")
     train(project, "teacher", *BRAIN, *teacher)
     kd("segment", project, "--checkpoint", "teacher")
-    kd("score", project, "--checkpoint", "teacher", *turned("slab=16", "critic_steps=200", "copies=8"))
+    kd("score", project, "--checkpoint", "teacher", *turned("slab=16", "critic_steps=100", "copies=12"))
     student = [turn for turn in BRAIN if not turn.startswith("network")]
     same = ("fit.steps=600", "fit.learning_rate=3e-3")
     if "student" not in open_project(project).checkpoints:

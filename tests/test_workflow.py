@@ -22,6 +22,7 @@ from napari_medaka_kd.settings import (
     NetworkSettings,
     PatchSettings,
     SegmentSettings,
+    SelfTrainingSettings,
     TrainSettings,
 )
 from napari_medaka_kd.volumes.label_store import begin_labels, generation
@@ -185,6 +186,20 @@ def test_a_student_knows_every_animal_it_learned_from_and_is_evaluated_on_none_o
     assert drain(evaluate(scored, "student")).cases == ("test-1",)
     with pytest.raises(UserError, match="was trained on case 'lab-1'"):
         drain(evaluate(scored, "student", ["lab-1"]))
+
+
+def test_in_two_rounds_the_first_student_is_the_second_one_s_teacher(scored: Project) -> None:
+    settings = DistilSettings(
+        patches=PATCHES,
+        fit=FitSettings(steps=60, learning_rate=1e-2),
+        strategy=SelfTrainingSettings(rounds=2, unlabelled=2),
+    )
+    last = drain(distil(scored, "student", "teacher", settings))
+    first = Checkpoint.open(scored.checkpoint("student-1"))
+    assert first.history["teacher"] == "teacher"
+    assert last.history["teacher"] == "student-1"
+    assert last.history["teacher_sha256"] == first.weights_sha256
+    assert last.history["labels"] == {"wild-1": "student-1.1", "wild-2": "student-1.1"}
 
 
 def test_a_faultless_label_map_scores_one_and_its_organs_measure_what_they_are(project: Project) -> None:

@@ -11,8 +11,8 @@ from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import drain
 from napari_medaka_kd.quality.classifier import Examples, auroc
 from napari_medaka_kd.quality.critic import criticise, judged_views, look, train_critic
-from napari_medaka_kd.quality.evidence import FEATURES, read
 from napari_medaka_kd.quality.distort import distort
+from napari_medaka_kd.quality.evidence import FEATURES, read
 from napari_medaka_kd.quality.learn import Labelled, learn_quality, refit
 from napari_medaka_kd.quality.quality import CLASSIFIER, CRITIC, TABLES, Quality, QualityScore
 from napari_medaka_kd.quality.record import FILE, Record, mean_score, open_record, save_record

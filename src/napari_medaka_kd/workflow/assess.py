@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from napari_medaka_kd.volumes.volume import Volume
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -132,15 +134,29 @@ def measure(project: Project, case: str, labels: str) -> Job[tuple[tuple[OrganMe
 
 
 def take_pictures(case: Case, maps: dict[str, str]) -> list[Picture]:
-    """Three slices across the body of ``case``, under the label maps named by the values of ``maps``."""
-    volume, box = case.volume, case.body.box[0]
+    """Three slices of the body of ``case``, under the label maps named by the values of ``maps``.
+
+    From each third of what the first of the maps labels, the slice with the most organs.
+    """
+    volume, (_, y, x) = case.volume, case.body.box
     pictures = []
-    for share in (0.25, 0.45, 0.65):
-        z = int(box.start + share * (box.stop - box.start))
-        region = (slice(z, z + 1), slice(0, volume.shape[1]), slice(0, volume.shape[2]))
+    for z in _telling_slices(case.labels(next(iter(maps.values()))).volume):
+        region = (slice(z, z + 1), y, x)
         overlays = {title: case.labels(name).volume.read(region)[0] for title, name in maps.items()}
         pictures.append(Picture(f"{case.id}, z = {z}", volume.read(region)[0], overlays))
     return pictures
+
+
+def _telling_slices(labels: Volume) -> list[int]:
+    """Looked for on the coarsest level of at least 32 slices."""
+    level = max((n for n, array in enumerate(labels.levels) if array.shape[0] >= 32), default=0)
+    overview = labels.read(level=level)
+    organs = np.array([len(np.unique(plane)) for plane in overview])
+    labelled = np.flatnonzero(organs > 1)
+    if not len(labelled):
+        return [labels.shape[0] // 2]
+    thirds = [third for third in np.array_split(np.arange(labelled[0], labelled[-1] + 1), 3) if len(third)]
+    return [int(third[organs[third].argmax()] * labels.scale(level)[0]) for third in thirds]
 
 
 def _report(project: Project, comparison: Comparison) -> Report:
