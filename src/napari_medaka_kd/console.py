@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from .errors import UserError
@@ -27,6 +27,7 @@ T = TypeVar("T")
 EXTRAS = {"torch": "train", "safetensors": "train", "sklearn": "train", "monai": "train", "onnx": "export"}
 _ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
 _EVERY, _AT_LEAST = 5.0, 1.0  # seconds between two lines in a log, of the same thing and at all
+_WORTH_A_LINE = 2.0  # seconds after which a finished thing is remembered above the bar
 
 
 def play(job: Job[T]) -> T:
@@ -35,7 +36,7 @@ def play(job: Job[T]) -> T:
         return drain(job, _Log())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bar(*columns, TimeRemainingColumn(), TextColumn("{task.fields[values]}"), console=_ERRORS) as bar:
-        return drain(job, _Bars(bar))
+        return drain(job, _LiveBar(bar))
 
 
 def say(text: str, data: object, as_json: bool) -> None:
@@ -73,18 +74,24 @@ def _fail(error: UserError, as_json: bool) -> None:
     raise typer.Exit(2) from error
 
 
-class _Bars:
-    """One bar for each thing that is being done; the newest is at the bottom."""
+class _LiveBar:
+    """One bar for what is being done; what took long stays above it as a line."""
 
     def __init__(self, bar: Bar) -> None:
         self.bar = bar
-        self.tasks: dict[str, TaskID] = {}
+        self.doing, self.begun = "", time.monotonic()
+        self.task = bar.add_task("", values="")
 
     def __call__(self, progress: Progress) -> None:
-        if progress.doing not in self.tasks:
-            self.tasks[progress.doing] = self.bar.add_task(progress.doing, values="")
+        if progress.doing != self.doing:
+            now = time.monotonic()
+            if now - self.begun > _WORTH_A_LINE:
+                self.bar.console.print(f"{now - self.begun:5.0f} s  {self.doing}", markup=False)
+            self.doing, self.begun = progress.doing, now
+            self.bar.reset(self.task, total=progress.total or None)
         self.bar.update(
-            self.tasks[progress.doing],
+            self.task,
+            description=progress.doing,
             completed=progress.done,
             total=progress.total or None,
             values=_worded(progress),

@@ -66,7 +66,7 @@ def punch(classes: Classes, organ: int, rng: np.random.Generator) -> Classes:
 
 
 def spill(classes: Classes, organ: int, rng: np.random.Generator) -> Classes:
-    """Add a round blob of ``organ`` at its border."""
+    """Add a round blob of ``organ`` somewhere on it, over its neighbours too."""
     return np.where(_ball(classes, organ, rng), organ, classes)
 
 

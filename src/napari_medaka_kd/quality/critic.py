@@ -29,13 +29,13 @@ class View:
     Attributes
     ----------
     image, classes
-        ``GRID`` float32 and uint8.
+        ``GRID`` float32 and uint16.
     good
         (organs,) float32: 1 acceptable, 0 not, NaN where the organ is absent or not judged.
     """
 
     image: npt.NDArray[np.float32]
-    classes: npt.NDArray[np.uint8]
+    classes: npt.NDArray[np.uint16]
     good: npt.NDArray[np.float32]
 
 
@@ -46,7 +46,7 @@ def look(reading: Reading, slab: int) -> dict[tuple[int, int], View]:
         sides = (slice(first, last), reading.body.box[1], reading.body.box[2])
         z, y, x = (np.linspace(s.start, s.stop - 1, n).round().astype(int) for s, n in zip(sides, GRID, strict=True))
         grid = np.ix_(z, y, x)
-        classes = reading.classes[grid].astype(np.uint8)
+        classes = reading.classes[grid].astype(np.uint16)
         views[first, last] = View(reading.image[grid], classes, np.empty(0, np.float32))
     return views
 
