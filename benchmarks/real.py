@@ -33,7 +33,7 @@ TARGET = "A_J_"
 #: Slices of 96² around an organ; forty organs that lie alike in every animal.
 BRAIN = (
     "network.dimensions=2",
-    "network.widths=[24,48,96,128]",
+    "network.widths=[16,32,64,96]",
     "patches.patch=[1,96,96]",
     "augment.rotation=8",
     "augment.scaling=0.08",
@@ -48,7 +48,7 @@ HEAD = (
     "augment.rotation=180",
     "augment.scaling=0.2",
     "augment.cutmix=0",
-    "fit.steps=500",
+    "fit.steps=400",
     "fit.learning_rate=5e-3",
 )
 
@@ -95,12 +95,12 @@ def run_brains(data: Path, project: Path) -> dict[str, float]:
         labels = ["--labels", data / f"mouse{number}_label.nii.gz"] if number in (1, 2, 5) else []
         held_out = ["--held-out"] if number == 5 else []
         add(project, f"mouse{number}", data / f"mouse{number}_mri.nii.gz", *labels, *held_out)
-    teacher = ("patches.batch=12", "augment.cutmix=0", "fit.steps=1200", "fit.learning_rate=5e-3")
+    teacher = ("patches.batch=12", "augment.cutmix=0", "fit.steps=1000", "fit.learning_rate=5e-3")
     train(project, "teacher", *BRAIN, *teacher)
     kd("segment", project, "--checkpoint", "teacher")
     kd("score", project, "--checkpoint", "teacher", *turned("slab=16", "critic_steps=100", "copies=12"))
     student = [turn for turn in BRAIN if not turn.startswith("network")]
-    same = ("fit.steps=600", "fit.learning_rate=3e-3")
+    same = ("fit.steps=400", "fit.learning_rate=3e-3")
     if "student" not in open_project(project).checkpoints:
         half = ("patches.batch=8", "strategy.unlabelled=8")
         kd("distil", project, "--teacher", "teacher", *turned(*student, *same, *half))

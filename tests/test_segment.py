@@ -84,9 +84,9 @@ def test_with_the_usual_halo_even_the_smallest_tiles_change_few_labels_of_a_trai
     volume, body = Volume((image,), (1.0, 1.0, 1.0)), Body(whole(shape), (0.0, 1.0))
     at_once = segmenter(looks, (99, 99, 99), network).ask(volume, body, whole(shape))
     assert (at_once.classes == truth).mean() > 0.75
-    for tile in ((1, 20, 20), (7, 32, 40)):
+    for tile in ((1, 36, 36), (7, 40, 48)):
         cut = segmenter(looks, tile, network).ask(volume, body, whole(shape))
-        assert (cut.classes != at_once.classes).mean() < 0.02  # every voxel is near a seam here
+        assert (cut.classes != at_once.classes).mean() < 0.005  # every voxel is near a seam here
         assert np.abs(cut.doubt.astype(int) - at_once.doubt).mean() < 5
 
 
