@@ -15,6 +15,19 @@ from .console import plain_failures, play, say
 from .errors import UserError
 from .settings import DemoSettings, DistilSettings, QualitySettings, SegmentSettings, Settings, TrainSettings
 
+
+def listed(kind: Settings, prefix: str = "") -> str:
+    """The knobs of ``kind`` with their defaults and meanings, a paragraph each."""
+    lines = []
+    for name, field in type(kind).model_fields.items():
+        value = getattr(kind, name)
+        if isinstance(value, Settings):
+            lines.append(listed(value, f"{prefix}{name}."))
+        else:
+            lines.append(f"{prefix}{name} = {json.dumps(value)}  {field.description or field.title or ''}".rstrip())
+    return "\n\n".join(lines)
+
+
 app = typer.Typer(
     name="medaka-kd",
     help="Organs of small animals in micro-CT: a teacher proposes, you judge, a student learns.",
@@ -27,7 +40,8 @@ ProjectFolder = Annotated[Path, typer.Argument(metavar="PROJECT", help="Folder o
 Json = Annotated[bool, typer.Option("--json", help="End with one line of JSON.")]
 Cases = Annotated[list[str] | None, typer.Option("--case", help="Only this case; may be repeated.")]
 Turns = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Turn one knob: --set fit.steps=500.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Turn one of the knobs below: --set fit.steps=500."),
 ]
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A TOML file of knobs.")]
 CheckpointName = Annotated[str, typer.Option("--checkpoint", help="Which checkpoint.")]
@@ -35,7 +49,7 @@ CheckpointName = Annotated[str, typer.Option("--checkpoint", help="Which checkpo
 S = TypeVar("S", bound=Settings)
 
 
-@app.command()
+@app.command(epilog=f"Knobs:\n\n{listed(DemoSettings())}")
 def demo(
     folder: Annotated[Path, typer.Option("--folder", help="Where to work; made if needed.")] = Path("medaka-demo"),
     settings: SettingsFile = None,
@@ -90,7 +104,7 @@ def add(
         say(f"Case {made.id!r}: {shape} voxels.", {"case": made.id, "shape": shape, "labelled": made.labelled}, as_json)
 
 
-@app.command()
+@app.command(epilog=f"Knobs:\n\n{listed(TrainSettings())}")
 def train(
     project: ProjectFolder,
     name: Annotated[str, typer.Option("--name", help="Of the checkpoint.")] = "teacher",
@@ -108,7 +122,7 @@ def train(
         say(f"Checkpoint {made.name!r}, trained on {', '.join(made.trained_on)}.", _card(made), as_json)
 
 
-@app.command()
+@app.command(epilog=f"Knobs:\n\n{listed(SegmentSettings())}")
 def segment(
     project: ProjectFolder,
     checkpoint: CheckpointName = "teacher",
@@ -126,7 +140,7 @@ def segment(
         say(f"Segmented {len(done)} cases with {checkpoint!r}.", {"checkpoint": checkpoint, "cases": done}, as_json)
 
 
-@app.command()
+@app.command(epilog=f"Knobs:\n\n{listed(QualitySettings())}")
 def score(
     project: ProjectFolder,
     checkpoint: CheckpointName = "teacher",
@@ -171,7 +185,7 @@ def verdict(
         say(f"{given.decision}: {item}", {"decision": given.decision, "item": item, "time": given.time}, as_json)
 
 
-@app.command()
+@app.command(epilog=f"Knobs:\n\n{listed(DistilSettings())}")
 def distil(
     project: ProjectFolder,
     teacher: Annotated[str, typer.Option("--teacher", help="Checkpoint to learn from.")] = "teacher",
