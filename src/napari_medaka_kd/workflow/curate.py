@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.project import Case, Project, add_case, create_project
 from napari_medaka_kd.project import open_project as open_project
+from napari_medaka_kd.quality.record import FILE, open_record
 from napari_medaka_kd.review import Decision, ReviewItem, Verdict, VerdictLog, fold, read_verdicts
 from napari_medaka_kd.volumes.label_store import generation
 from napari_medaka_kd.volumes.labels import LabelSchema
@@ -175,7 +176,7 @@ def status(project: Project) -> Status:
             "voxel_size_um": case.volume.voxel_size,
             "held_out": case.held_out,
             "labels": case.label_names,
-            "scored": (case.folder / "quality.json").is_file(),
+            "scored": (case.folder / FILE).is_file(),
         }
         for case in project.cases
     )
@@ -194,9 +195,11 @@ def _next(project: Project) -> str:
         return "Add scans without labels: medaka-kd add PROJECT SCAN"
     if not any(set(case.label_names) & set(project.checkpoints) for case in unlabelled):
         return f"Let the teacher propose organs: medaka-kd segment PROJECT --checkpoint {project.checkpoints[0]}"
-    if not any((case.folder / "quality.json").is_file() for case in unlabelled):
+    judged = [case for case in unlabelled if (case.folder / FILE).is_file()]
+    if not judged:
         return f"Score what it proposed: medaka-kd score PROJECT --checkpoint {project.checkpoints[0]}"
-    return f"Review (medaka-kd verdict), then distil: medaka-kd distil PROJECT --teacher {project.checkpoints[0]}"
+    teacher = open_record(judged[0].folder, project.schema).checkpoint
+    return f"Review (medaka-kd verdict), then distil: medaka-kd distil PROJECT --teacher {teacher}"
 
 
 def read_organs(file: Path) -> LabelSchema:
