@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from napari_medaka_kd.review import ReviewItem, fold, queue, read_verdicts
+from napari_medaka_kd.review import Order, ReviewItem, fold, queue, read_verdicts
 
 from .trusting import scored
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from napari_medaka_kd.project import Project
     from napari_medaka_kd.quality.quality import QualityScore
     from napari_medaka_kd.quality.record import Record
-
-Order = Literal["worst", "informative", "mixed"]
 
 
 @dataclass(frozen=True)
@@ -42,8 +40,9 @@ class Glance:
 
 def scores_at_a_glance(project: Project, checkpoint: str, worst: int = 5) -> Glance:
     """Count and sort what :func:`score` left on disk."""
-    rows = _rows(scored(project, checkpoint))
-    threshold = next(iter(scored(project, checkpoint).values())).threshold
+    records = scored(project, checkpoint)
+    rows = _rows(records)
+    threshold = next(iter(records.values())).threshold
     rows.sort(key=lambda row: row[1].score)
     names = ("", *project.schema.names)
     lowest = tuple(
