@@ -1,10 +1,76 @@
-"""What every test gets: a seeded example generator that does not depend on the machine's speed."""
+"""What every test gets: a seeded example generator that does not depend on the machine's speed, and a ready project."""
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
+import pytest
 from hypothesis import settings
+
+from napari_medaka_kd.job import drain
+from napari_medaka_kd.project import Project, add_case, create_project
+from napari_medaka_kd.quality.quality import QualityScore
+from napari_medaka_kd.quality.record import Record, save_record
+from napari_medaka_kd.settings import PhantomSettings
+from napari_medaka_kd.volumes.label_store import begin_labels, generation
+from napari_medaka_kd.volumes.phantom import MEDAKA, phantom_animal
 
 # A slow machine is no failure, and the same examples come each time.
 settings.register_profile("default", deadline=None, derandomize=True)
 settings.register_profile("thorough", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+SHAPE = (48, 32, 32)
+SLAB = 16
+
+
+def _add(project: Project, number: int, labelled: bool, held_out: bool = False) -> None:
+    """One made-up fish; what a teacher proposes is the truth, shifted by ``number`` voxels, with seeded doubt."""
+    animal = phantom_animal(PhantomSettings(shape=SHAPE, voxel_size=500.0, animal=number, scan=number))
+    kind = "held-out" if held_out else "labelled" if labelled else "fish"
+    name = f"{kind}-{number:02d}"
+    case = drain(add_case(project, animal.volume, animal.labels if labelled else None, name, held_out))
+    proposed = np.roll(animal.labels.volume.read(), number, axis=2)
+    doubt = np.random.default_rng(number).integers(0, 200, SHAPE, dtype=np.uint8)
+    doubt[proposed == 0] = 0
+    begun = begin_labels(case.store, "teacher", project.schema, f"toy {number}", uncertainty=True)
+    begun.write(0, proposed, doubt)
+    drain(begun.commit())
+    if not labelled:
+        units = [
+            (organ, row) for row in range(3) for organ in np.unique(proposed[row * SLAB : (row + 1) * SLAB]) if organ
+        ]
+        scores = tuple(
+            QualityScore(
+                int(organ),
+                (row * SLAB, (row + 1) * SLAB),
+                ((organ * 7 + row * 3 + number) % 20) / 20,
+                (),
+                ("it is a toy",),
+            )
+            for organ, row in units
+        )
+        save_record(
+            Record("teacher", generation(case.store, "teacher"), SLAB, 0.5, scores), case.folder, project.schema
+        )
+
+
+@pytest.fixture
+def make_project(tmp_path: Path) -> Callable[..., Project]:
+    """Makes a project of made-up fish in a second: labelled ones, ``fish-…`` with proposals and scores, a held-out one.
+
+    The label map ``teacher``, its uncertainty and ``quality.json`` (slabs of 16 slices) are there; the network is not.
+    """
+
+    def make(unlabelled: int = 2, labelled: int = 1, held_out: int = 1, name: str = "fish") -> Project:
+        project = create_project(tmp_path / name, name, MEDAKA)
+        for number in range(labelled):
+            _add(project, number, labelled=True)
+        for number in range(labelled, labelled + unlabelled):
+            _add(project, number, labelled=False)
+        for number in range(labelled + unlabelled, labelled + unlabelled + held_out):
+            _add(project, number, labelled=True, held_out=True)
+        return project
+
+    return make
