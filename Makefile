@@ -1,5 +1,5 @@
 # make demo: the main job on made-up animals · make test: the tests. Each sets up what it needs first.
-.PHONY: demo test check bench real setup
+.PHONY: demo app test check bench shots real setup
 
 PYTHON ?= python3
 export PYTHON
@@ -9,6 +9,9 @@ SETUP := tools/setup.sh constraints.txt pyproject.toml
 
 demo: .venv/.ready-demo  ## teacher, review, student and report, in medaka-demo/
 	.venv/bin/medaka-kd demo
+
+app: .venv/.ready-app  ## napari with the dock open
+	.venv/bin/napari --with napari-medaka-kd "Medaka KD"
 
 test: .venv/.ready-dev  ## all tests
 	tools/test.sh
@@ -22,6 +25,9 @@ check: .venv/.ready-dev  ## style, types, layers, architecture
 
 bench: .venv/.ready-demo  ## the demo with three seeds, as a table; a quarter of an hour on two cores
 	.venv/bin/python benchmarks/demo_seeds.py --seeds 0 1 2
+
+shots: .venv/.ready-dev  ## the pictures of docs/img, from the running program
+	tools/shots.sh
 
 real: .venv/.ready-demo  ## the main job on real scans; make real DATA=FOLDER
 	.venv/bin/python benchmarks/real.py --data $(DATA)

@@ -23,14 +23,18 @@ from napari_medaka_kd.volumes.volume import Volume
 VERBS = [
     "add",
     "demo",
+    "disagree",
     "distil",
     "doctor",
     "evaluate",
     "init",
     "measure",
+    "readiness",
+    "sample",
     "score",
     "segment",
     "status",
+    "stop",
     "train",
     "verdict",
 ]
@@ -129,11 +133,15 @@ def test_the_whole_loop_from_scans_of_five_formats_to_an_evaluated_student(tmp_p
     assert "score" in told("status", project)["next"]
 
     scored = score_and_judge(project)
+    assert told("readiness", project)["ready"]
+    assert "brain" in medaka("readiness", project).stdout
     student = told("distil", project, *PATCHES, "--set", "fit.steps=4", "--set", "strategy.unlabelled=4")
     assert student["trained_on"] == ["labelled-1", "labelled-2", "unlabelled-1", "unlabelled-2"]
     assert told("segment", project, "--checkpoint", "student", "--case", "heldout")["cases"] == ["heldout"]
     check_evaluation(told("evaluate", project, "--against", "teacher"))
     check_measures(told("measure", project, "--case", "heldout", "--labels", "manual"))
+    assert told("disagree", project)["cases"] == ["heldout"]
+    assert {organ["case"] for organ in told("measure", project)["organs"]} == set(everyone)
 
     status = told("status", project)
     assert status["checkpoints"] == ["student", "teacher"]
@@ -195,6 +203,38 @@ def check_measures(measures: Any) -> None:
         assert organ["voxels"] == int((truth == organ["organ"]).sum())
         assert organ["volume_um3"] == pytest.approx(organ["voxels"] * MICRONS**3)
     assert Path(measures["table"]).is_file()
+
+
+def test_a_projects_own_settings_come_before_the_words(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    told("init", project, "--organs", write_organs(tmp_path / "organs.toml"))
+    told("add", project, write_zarr(tmp_path / "scan.ome.zarr", fish(0)[0]), *labels_of(tmp_path, 0))
+    (project / "settings.toml").write_text(
+        "[train]\nnetwork = { dimensions = 2, widths = [4, 8] }\npatches = { patch = [1, 32, 32], batch = 2 }\n"
+        "fit = { steps = 5 }\n"
+    )
+    told("train", project, "--set", "fit.steps=3", "--set", "network.members=2")
+    card = json.loads((project / "checkpoints" / "teacher" / "checkpoint.json").read_text("utf-8"))
+    assert card["network"]["widths"] == [4, 8]
+    assert card["network"]["members"] == 2
+    assert card["history"]["settings"]["fit"]["steps"] == 3
+    result = medaka("stop", project, "teacher", "--json")
+    assert result.exit_code == 2
+    assert "under way" in json.loads(result.stdout)["error"]
+
+
+def test_what_is_looked_at_is_segmented_first(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    told("init", project, "--organs", write_organs(tmp_path / "organs.toml"))
+    told("add", project, write_zarr(tmp_path / "a.ome.zarr", fish(0)[0]), *labels_of(tmp_path, 0))
+    for name in ("b", "c"):
+        told("add", project, write_zarr(tmp_path / f"{name}.ome.zarr", fish(1)[0]))
+    told("train", project, *NETWORK, *PATCHES, "--set", "fit.steps=2")
+    assert told("segment", project, "--first", "c", "--at", 16, 16, 16)["cases"] == ["c", "a", "b"]
+
+
+def labels_of(folder: Path, number: int) -> tuple[str, Path]:
+    return "--labels", write_zarr(folder / f"labels-{number}.ome.zarr", fish(number)[1])
 
 
 def test_doctor_looks_at_python_the_disk_torch_and_qt() -> None:

@@ -6,9 +6,12 @@ import math
 import sqlite3
 import subprocess
 import sys
+import tempfile
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,16 +24,16 @@ from napari_medaka_kd.review import (
     ReviewItem,
     Verdict,
     VerdictLog,
+    VerdictReader,
+    arrange,
     decision_for,
     fold,
     now,
     queue,
     read_verdicts,
+    verdict_for,
     verify_chain,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 WRITER = """
@@ -126,6 +129,41 @@ def test_the_finer_verdict_overrides_the_coarser_whenever_it_was_given(
     assert decision_for(fold(given_verdicts), ReviewItem("b", 1, slab)) is None
 
 
+slices = st.tuples(st.integers(0, 6), st.integers(1, 6)).map(lambda pair: (pair[0], pair[0] + pair[1]))
+ranged = st.builds(ReviewItem, st.sampled_from("ab"), st.integers(0, 2), st.none() | slices)
+
+
+@given(st.lists(st.tuples(ranged, standing), max_size=12), ranged)
+def test_the_finest_verdict_that_covers_an_item_holds(
+    said: list[tuple[ReviewItem, Decision]], item: ReviewItem
+) -> None:
+    rows = [verdict(judged, decision, second) for second, (judged, decision) in enumerate(said)]
+
+    def covers(row: Verdict) -> bool:
+        wide = row.item
+        every = set(range(*(item.slab or (0, 99))))
+        inside = wide.slab is None or (item.slab is not None and every <= set(range(*wide.slab)))
+        return wide.case == item.case and wide.organ in (0, item.organ) and inside
+
+    def rank(row: Verdict) -> tuple[bool, int, float]:
+        length = 99 if row.item.slab is None else row.item.slab[1] - row.item.slab[0]
+        return row.item.organ != item.organ, length, -row.instant.timestamp()
+
+    expected = min(filter(covers, rows), key=rank, default=None)
+    folded = fold(rows)
+    assert verdict_for(folded, item) == expected
+    assert verdict_for(dict(folded), item) == expected
+    assert decision_for(folded, item) == (expected and expected.decision)
+
+
+def test_a_word_on_some_slices_holds_for_every_slab_within_and_none_across() -> None:
+    folded = fold([verdict(ReviewItem("a", 1, (0, 20)), Decision.REJECTED)])
+    assert decision_for(folded, ReviewItem("a", 1, (8, 16))) is Decision.REJECTED
+    assert decision_for(folded, ReviewItem("a", 1, (16, 24))) is None
+    assert decision_for(folded, ReviewItem("a", 1)) is None
+    assert decision_for(folded, ReviewItem("a", 2, (8, 16))) is None
+
+
 @given(st.permutations([ReviewItem(case, organ, slab) for case in "ab" for organ in (0, 1) for slab in (None, (0, 8))]))
 def test_items_are_ordered_with_the_whole_before_its_slabs(shuffled: list[ReviewItem]) -> None:
     assert [(item.case, item.organ, item.slab) for item in sorted(shuffled)] == [
@@ -136,7 +174,7 @@ def test_items_are_ordered_with_the_whole_before_its_slabs(shuffled: list[Review
 scores = st.dictionaries(
     st.builds(ReviewItem, st.sampled_from("abc"), st.integers(1, 6)), st.floats(0, 1) | st.just(math.nan), max_size=15
 )
-orders = st.sampled_from(["worst", "informative", "mixed"])
+orders = st.sampled_from(["worst", "informative", "mixed", "organ", "animal"])
 
 
 @given(scores, orders, st.integers(0, 5), st.floats(0, 1))
@@ -163,6 +201,19 @@ def test_the_queue_is_sorted_as_asked() -> None:
     assert queue(of, {}, "worst", 0, 0) == (d, b, c, a)
     assert queue(of, {}, "informative", 0, 0) == (d, c, a, b)
     assert queue(of, {}, "mixed", 0, 0) == (d, c, b, a)
+
+
+def test_organs_and_animals_stay_together_with_the_worst_first_in_each() -> None:
+    of = {ReviewItem(case, organ): score for case, organ, score in [("a", 1, 0.9), ("a", 2, 0.2), ("b", 1, 0.3)]}
+    of[ReviewItem("b", 2)] = math.nan
+    assert [(item.organ, item.case) for item in queue(of, {}, "organ")] == [(1, "b"), (1, "a"), (2, "b"), (2, "a")]
+    assert [(item.case, item.organ) for item in queue(of, {}, "animal")] == [("a", 2), ("a", 1), ("b", 2), ("b", 1)]
+
+
+@given(scores, orders, st.integers(0, 5), st.randoms(use_true_random=False))
+def test_any_part_of_the_items_can_be_arranged(of: dict[ReviewItem, float], order: Order, seed: int, dice: Any) -> None:
+    wanted = set(dice.sample(sorted(of), dice.randint(0, len(of))))
+    assert sorted(arrange(of, wanted, order, seed)) == sorted(wanted)
 
 
 def test_a_share_of_the_queue_is_drawn_at_random() -> None:
@@ -336,3 +387,116 @@ def test_a_full_disk_is_one_sentence_and_the_log_stays_whole(tmp_path: Path, mon
         VerdictLog(tmp_path, "ann").append(large)
     monkeypatch.undo()
     assert verify_chain(path) == 4
+
+
+def test_what_is_said_at_once_shares_a_gesture_and_is_taken_back_under_later_words_of_others(tmp_path: Path) -> None:
+    ann, bob = VerdictLog(tmp_path, "ann"), VerdictLog(tmp_path, "bob")
+    items = [ReviewItem("a", organ) for organ in (1, 2)]
+    alone = ann.append(verdict(ReviewItem("b"), second=0))
+    both = ann.append_all([verdict(item, Decision.ACCEPTED, 1) for item in items])
+    bob.append(verdict(items[0], Decision.REJECTED, 2, "bob"))
+    assert [row.gesture for row in (alone, *both)] == [1, 2, 2]
+    folded = fold(read_verdicts(tmp_path))
+    assert folded.last_gesture("ann") == both
+    ann.append_all([replace(row, decision=Decision.UNDONE, time=at(9)) for row in both])
+    folded = fold(read_verdicts(tmp_path))
+    assert {item: row.reviewer for item, row in folded.items()} == {ReviewItem("b"): "ann", items[0]: "bob"}
+    assert folded.last_gesture("ann") == (alone,)
+    assert folded.last_gesture("eve") == ()
+
+
+def test_a_later_row_of_a_gesture_replaces_the_former_where_it_stood(tmp_path: Path) -> None:
+    log, item = VerdictLog(tmp_path, "ann"), ReviewItem("a", 1)
+    said = log.append(verdict(item, Decision.REJECTED, 1))
+    VerdictLog(tmp_path, "bob").append(verdict(item, Decision.ACCEPTED, 2, "bob"))
+    log.append(replace(said, reasons=("ragged",), time=at(3)))
+    folded = fold(read_verdicts(tmp_path))
+    assert folded[item].reviewer == "bob"
+    assert folded.last_gesture("ann")[0].reasons == ("ragged",)
+
+
+def test_a_gesture_is_written_wholly_or_not_at_all(tmp_path: Path) -> None:
+    log = VerdictLog(tmp_path, "ann")
+    log.append(verdict(ReviewItem("a")))
+    for number in range(12):
+        code = WRITER.replace("log.append(", "log.append_all([").replace("now()))", "now())] * 50)")
+        command = [sys.executable, "-c", code, str(tmp_path), "ann", f"kill{number}", "10000"]
+        writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert writer.stdout is not None
+        assert [writer.stdout.readline() for _ in range(number % 4 + 1)][-1] == f"{number % 4}\n"
+        writer.kill()
+        writer.communicate()
+    assert verify_chain(log.path) % 50 == 1
+
+
+def test_a_reader_sees_what_other_processes_append_and_reads_nothing_twice(tmp_path: Path) -> None:
+    reader = VerdictReader(tmp_path)
+    assert reader.read() == ()
+    writers = [start_writer(tmp_path, name, name, 40) for name in ("ann", "bob")]
+    seen: tuple[Verdict, ...] = ()
+    while any(writer.poll() is None for writer in writers):
+        found = reader.read()
+        assert {id(row) for row in seen} <= {id(row) for row in found}
+        seen = found
+    for writer in writers:
+        writer.communicate()
+    assert reader.read() == read_verdicts(tmp_path)
+    assert len(reader.read()) == 80
+    assert reader.read() is reader.read()
+
+
+@given(st.lists(st.tuples(st.sampled_from(["ann", "bob"]), st.integers(0, 9)), max_size=12))
+def test_reading_bit_by_bit_gives_what_reading_at_once_does(rows: list[tuple[str, int]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        reader = VerdictReader(Path(folder))
+        for reviewer, second in rows:
+            VerdictLog(Path(folder), reviewer).append(
+                verdict(ReviewItem("a", second), second=second, reviewer=reviewer)
+            )
+            assert reader.read() == read_verdicts(Path(folder))
+
+
+def test_a_log_that_was_quiet_is_not_opened_again_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path)
+    reader, clock = VerdictReader(tmp_path), [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    opened = []
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *given, **more: opened.append(given) or connect(*given, **more))  # type: ignore[func-returns-value]
+    for second in (0, 1, 3, 4, 5, 6):
+        clock[0] = second
+        reader.read()
+    assert len(opened) == 3
+    VerdictLog(tmp_path, "ann").append(verdict(ReviewItem("b")))
+    assert len(reader.read()) == 5
+
+
+def test_a_log_that_was_exchanged_or_removed_is_noticed(tmp_path: Path) -> None:
+    reader, path = VerdictReader(tmp_path), fill(tmp_path)
+    VerdictLog(tmp_path, "bob").append(verdict(ReviewItem("b"), reviewer="bob"))
+    assert len(reader.read()) == 5
+    path.unlink()
+    assert [row.reviewer for row in reader.read()] == ["bob"]
+    fill(tmp_path, 2)
+    assert len(reader.read()) == 3
+    other = fill(tmp_path / "other", 6)
+    database = sqlite3.connect(other)
+    database.executescript("DROP TRIGGER no_delete; DELETE FROM verdicts;")
+    database.close()
+    VerdictLog(other.parent, "ann").append(verdict(ReviewItem("z")))
+    other.replace(path)
+    assert sorted(row.item.case for row in reader.read()) == ["b", "z"]
+
+
+def test_damage_in_one_log_does_not_make_a_reader_forget_the_others(tmp_path: Path) -> None:
+    reader, path = VerdictReader(tmp_path), fill(tmp_path)
+    broken = tmp_path / "zoe.sqlite"
+    broken.write_bytes(b"x" * 8192)
+    for _ in range(2):
+        with pytest.raises(UserError, match="damaged"):
+            reader.read()
+    broken.unlink()
+    assert reader.read() == read_verdicts(tmp_path)
+    assert len(reader.read()) == verify_chain(path) == 4

@@ -15,8 +15,10 @@ from napari_medaka_kd.networks.inputs import encode
 from napari_medaka_kd.segment import Segmenter, members, segment
 from napari_medaka_kd.settings import NetworkSettings, SegmentSettings
 from napari_medaka_kd.volumes.body import Body
+from napari_medaka_kd.volumes.growing import open_growing
 from napari_medaka_kd.volumes.label_store import label_names, open_saved_labels, open_uncertainty
 from napari_medaka_kd.volumes.labels import LabelSchema
+from napari_medaka_kd.volumes.open import open_volume
 from napari_medaka_kd.volumes.save import save_volume
 from napari_medaka_kd.volumes.volume import Volume, whole
 
@@ -183,7 +185,7 @@ def fresh(store, tmp_path):
 def test_labels_and_their_uncertainty_are_written(fresh):
     volume, folder, card, judge = fresh
     reports = []
-    labels = drain(segment(volume, LONG_BODY, card, judge, folder), reports.append)
+    labels = drain(segment(volume, LONG_BODY, card, judge), reports.append)
     answer = judge.ask(volume, LONG_BODY, whole(LONG))
     np.testing.assert_array_equal(labels.volume.read(), SCHEMA.to_ids(answer.classes))
     np.testing.assert_array_equal(open_uncertainty(folder, "teacher").read(), answer.doubt)
@@ -198,12 +200,12 @@ def test_a_cancelled_run_goes_on_where_it_was_and_ends_in_the_same_labels(fresh,
     volume, folder, card, judge = fresh
     other = tmp_path / "undisturbed.ome.zarr"
     shutil.copytree(folder, other)
-    drain(segment(volume, LONG_BODY, card, judge, other))
-    job = segment(volume, LONG_BODY, card, judge, folder)
+    drain(segment(open_volume(other), LONG_BODY, card, judge))
+    job = segment(volume, LONG_BODY, card, judge)
     assert [next(job).done, next(job).done] == [0, 1]  # the first block is written
     job.close()
     assert label_names(folder) == ()
-    job = segment(volume, LONG_BODY, card, judge, folder)
+    job = segment(volume, LONG_BODY, card, judge)
     first = next(job)
     assert (first.done, first.total) == (1, 2)
     drain(job)
@@ -214,13 +216,13 @@ def test_a_cancelled_run_goes_on_where_it_was_and_ends_in_the_same_labels(fresh,
 
 
 def test_another_checkpoint_of_the_name_begins_anew(fresh, tmp_path):
-    volume, folder, card, judge = fresh
-    job = segment(volume, LONG_BODY, card, judge, folder)
+    volume, _, card, judge = fresh
+    job = segment(volume, LONG_BODY, card, judge)
     assert [next(job).done, next(job).done] == [0, 1]
     job.close()
     better = card.save(network_of(FLAT, seed=1), tmp_path / "teacher")
     judge = segmenter(FLAT, None, better.load(tmp_path / "teacher"))
-    job = segment(volume, LONG_BODY, better, judge, folder)
+    job = segment(volume, LONG_BODY, better, judge)
     assert next(job).done == 0
     labels = drain(job)
     expected = SCHEMA.to_ids(judge.ask(volume, LONG_BODY, whole(LONG)).classes)
@@ -228,14 +230,34 @@ def test_another_checkpoint_of_the_name_begins_anew(fresh, tmp_path):
 
 
 def test_other_tiles_or_another_body_are_not_mixed_with_what_was_begun(fresh):
-    volume, folder, card, judge = fresh
+    volume, _, card, judge = fresh
     for body, other in (
         (Body(LONG_BODY.box, (0.0, 2.0)), judge),
         (LONG_BODY, segmenter(FLAT, (2, 16, 16), judge.network)),
     ):
-        job = segment(volume, LONG_BODY, card, judge, folder)
+        job = segment(volume, LONG_BODY, card, judge)
         assert [next(job).done, next(job).done] == [0, 1]
         job.close()
-        job = segment(volume, body, card, other, folder)
+        job = segment(volume, body, card, other)
         assert next(job).done == 0
         job.close()
+
+
+@pytest.mark.parametrize(("first", "order"), [(None, [0, 1]), ((0, 3, 3), [0, 1]), ((261, 11, 0), [1, 0])])
+def test_the_blocks_nearest_to_a_voxel_come_first_and_the_labels_are_the_same(fresh, first, order):
+    volume, folder, card, judge = fresh
+    job, came = segment(volume, LONG_BODY, card, judge, first), []
+    for report in job:
+        growing = open_growing(folder, "teacher")
+        came += sorted(growing.finished - set(came)) if growing else []
+        assert report.doing != "segment fish" or report.total == 2
+    assert came == order
+    expected = SCHEMA.to_ids(judge.ask(volume, LONG_BODY, whole(LONG)).classes)
+    np.testing.assert_array_equal(open_saved_labels(folder, "teacher", SCHEMA).volume.read(), expected)
+
+
+def test_each_block_says_how_fast_it_was(fresh):
+    volume, _, card, judge = fresh
+    told = [report for report in segment(volume, LONG_BODY, card, judge) if report.doing.startswith("segment")]
+    assert "voxels/s" not in told[0].values
+    assert all(report.values["voxels/s"] > 0 for report in told[1:])

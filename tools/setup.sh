@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv and installs into it what the main job ("demo") or also the tests ("dev") need.
+# Makes .venv and installs into it what the main job ("demo"), the window ("app") or also the tests ("dev") need.
 # pip's own settings (links, indexes, certificate) are handed on to uv, which does not read them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,13 +13,18 @@ main() {
     adopt_pip_settings
     case $purpose in
         demo) install -e '.[train]' ;;
+        app)
+            install -e '.[train,pyqt6]'
+            add_qt_libraries
+            ;;
         dev)
             install -e '.[train,pyqt6]' --group dev
             add_qt_libraries
             touch .venv/.ready-dev
             ;;
-        *) stop "There is no set-up called '$purpose'. Say demo or dev." ;;
+        *) stop "There is no set-up called '$purpose'. Say demo, app or dev." ;;
     esac
+    if [ "$purpose" != demo ]; then touch .venv/.ready-app; fi
     touch .venv/.ready-demo
     say "Ready after $((SECONDS - begin)) s, in .venv."
 }
@@ -101,7 +106,7 @@ install() {
 
 uv_install() { .venv/bin/uv pip install --python .venv/bin/python --constraint constraints.txt "$@"; }
 
-add_qt_libraries() { # the tests of the window need them; nothing else does, so nothing fails without them
+add_qt_libraries() { # only the window and its tests need them, so nothing fails without them
     local missing=() package
     if [ "$(uname -s)" != Linux ]; then return; fi
     if ! command -v dpkg-query >/dev/null; then

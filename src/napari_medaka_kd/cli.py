@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from .console import plain_failures, play, say
-from .errors import UserError
-from .settings import DemoSettings, DistilSettings, QualitySettings, SegmentSettings, Settings, TrainSettings
-
-
-def listed(kind: Settings, prefix: str = "") -> str:
-    """The knobs of ``kind`` with their defaults and meanings, a paragraph each."""
-    lines = []
-    for name, field in type(kind).model_fields.items():
-        value = getattr(kind, name)
-        if isinstance(value, Settings):
-            lines.append(listed(value, f"{prefix}{name}."))
-        else:
-            lines.append(f"{prefix}{name} = {json.dumps(value)}  {field.description or field.title or ''}".rstrip())
-    return "\n\n".join(lines)
-
+from .settings import DemoSettings, DistilSettings, QualitySettings, SegmentSettings, TrainSettings
+from .turns import knobs, listed, project_knobs
 
 app = typer.Typer(
     name="medaka-kd",
@@ -45,8 +29,6 @@ Turns = Annotated[
 ]
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A TOML file of knobs.")]
 CheckpointName = Annotated[str, typer.Option("--checkpoint", help="Which checkpoint.")]
-
-S = TypeVar("S", bound=Settings)
 
 
 @app.command(epilog=f"Knobs:\n\n{listed(DemoSettings())}")
@@ -118,7 +100,8 @@ def train(
         from .workflow.curate import open_project
         from .workflow.teach import train as run
 
-        made = play(run(open_project(project), name, knobs(TrainSettings, settings, turns), cases or ()))
+        chosen = knobs(TrainSettings, settings, turns, project_knobs(TrainSettings, project, "train"))
+        made = play(run(open_project(project), name, chosen, cases or ()))
         say(f"Checkpoint {made.name!r}, trained on {', '.join(made.trained_on)}.", _card(made), as_json)
 
 
@@ -127,6 +110,10 @@ def segment(
     project: ProjectFolder,
     checkpoint: CheckpointName = "teacher",
     cases: Cases = None,
+    first: Annotated[str, typer.Option("--first", help="Begin with this case.")] = "",
+    at: Annotated[
+        tuple[float, float, float] | None, typer.Option("--at", metavar="Z Y X", help="… and there at this voxel.")
+    ] = None,
     settings: SettingsFile = None,
     turns: Turns = None,
     as_json: Json = False,
@@ -134,9 +121,12 @@ def segment(
     """Let a checkpoint propose organs, for every case that lacks its labels or for those named."""
     with plain_failures(as_json):
         from .workflow.curate import open_project
+        from .workflow.propose import First
         from .workflow.propose import segment as run
 
-        done = play(run(open_project(project), checkpoint, knobs(SegmentSettings, settings, turns), cases or ()))
+        chosen = knobs(SegmentSettings, settings, turns, project_knobs(SegmentSettings, project, "segment"))
+        begin = First(first, at) if first else None
+        done = play(run(open_project(project), checkpoint, chosen, cases or (), begin))
         say(f"Segmented {len(done)} cases with {checkpoint!r}.", {"checkpoint": checkpoint, "cases": done}, as_json)
 
 
@@ -156,7 +146,8 @@ def score(
         from .workflow.queue import scores_at_a_glance
 
         opened = open_project(project)
-        play(run(opened, checkpoint, knobs(QualitySettings, settings, turns), cases or ()))
+        chosen = knobs(QualitySettings, settings, turns, project_knobs(QualitySettings, project, "score"))
+        play(run(opened, checkpoint, chosen, cases or ()))
         glance = scores_at_a_glance(opened, checkpoint)
         say(glance.text(), glance.json(), as_json)
 
@@ -197,7 +188,8 @@ def distil(
 ) -> None:
     """Distil a student from labels, verdicts and the teacher's soft answers."""
     with plain_failures(as_json):
-        chosen = knobs(DistilSettings, settings, [f"strategy.name={strategy}", *(turns or ())])
+        words = [f"strategy.name={strategy}", *(turns or ())]
+        chosen = knobs(DistilSettings, settings, words, project_knobs(DistilSettings, project, "distil"))
         from .workflow.curate import open_project
         from .workflow.rounds import distil as run
 
@@ -225,21 +217,88 @@ def evaluate(
 @app.command()
 def measure(
     project: ProjectFolder,
-    case: Annotated[str, typer.Option("--case", help="Which animal.")],
+    case: Annotated[str, typer.Option("--case", help="Which animal; all that have the labels if empty.")] = "",
     labels: Annotated[
         str, typer.Option("--labels", help="Which label map: a checkpoint's name, or manual.")
     ] = "teacher",
     as_json: Json = False,
 ) -> None:
-    """Organ volumes in µm³, places and pieces of one case."""
+    """Organ volumes in µm³, places and pieces of one case; or the volumes of the whole cohort, and which stand out."""
     with plain_failures(as_json):
-        from .workflow.assess import measure as run
         from .workflow.curate import open_project
+
+        if not case:
+            from .workflow.cohort import measure_cohort
+
+            cohort = play(measure_cohort(open_project(project), labels))
+            say(cohort.text(), cohort.json(), as_json)
+            return
+        from .workflow.assess import measure as run
 
         measures, table = play(run(open_project(project), case, labels))
         lines = [f"{m.name:24s} {m.volume_um3:14.6g} µm³  {m.voxels} voxels" for m in measures]
         data = {"case": case, "labels": labels, "organs": [asdict(m) for m in measures], "table": str(table)}
         say("\n".join([*lines, f"Table: {table}"]), data, as_json)
+
+
+@app.command()
+def disagree(
+    project: ProjectFolder,
+    checkpoint: Annotated[str, typer.Option("--checkpoint", help="Whose labels.")] = "student",
+    against: Annotated[str, typer.Option("--against", help="And whose.")] = "teacher",
+    as_json: Json = False,
+) -> None:
+    """Where the labels of two checkpoints differ most: organs and slabs worth a look."""
+    with plain_failures(as_json):
+        from .workflow.curate import open_project
+        from .workflow.disagree import disagree as run
+
+        found = play(run(open_project(project), checkpoint, against))
+        say(found.text(), found.json(), as_json)
+
+
+@app.command()
+def readiness(
+    project: ProjectFolder,
+    teacher: Annotated[str, typer.Option("--teacher", help="Checkpoint to learn from.")] = "teacher",
+    as_json: Json = False,
+) -> None:
+    """Whether there is enough to distil a student from, organ by organ, and what to review next."""
+    with plain_failures(as_json):
+        from .workflow.curate import open_project
+        from .workflow.readiness import readiness as run
+
+        found = run(open_project(project), teacher)
+        say(found.text(), found.json(), as_json)
+
+
+@app.command()
+def stop(
+    project: ProjectFolder,
+    name: Annotated[str, typer.Argument(help="Of the checkpoint that is being trained.")],
+    as_json: Json = False,
+) -> None:
+    """End a training after its present step and keep the best of it."""
+    with plain_failures(as_json):
+        from .workflow.curate import open_project
+        from .workflow.training import stop_training
+
+        stop_training(open_project(project), name)
+        say(f"{name!r} stops after this step; its best weights are kept.", {"checkpoint": name}, as_json)
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(metavar="PROJECT", help="Folder of the new project.")],
+    as_json: Json = False,
+) -> None:
+    """Make a project of made-up fish, ready to try everything on."""
+    with plain_failures(as_json):
+        from .workflow.sample import sample as run
+
+        made = play(run(folder))
+        cases = [case.id for case in made.cases]
+        say(f"{len(cases)} made-up fish in {str(folder)!r}.", {"project": str(folder), "cases": cases}, as_json)
 
 
 @app.command()
@@ -261,55 +320,6 @@ def doctor(as_json: Json = False) -> None:
 
         found = examine()
         say(found.text(), asdict(found), as_json)
-
-
-def knobs(kind: type[S], file: Path | None, turns: list[str] | None) -> S:
-    """Defaults, then the TOML ``file``, then each ``key.sub=value`` of ``turns`` (a JSON value, or a bare word).
-
-    Raises
-    ------
-    UserError
-        If the file cannot be read, or a knob does not exist or cannot be turned that far.
-    """
-    data: dict[str, Any] = {}
-    try:
-        if file is not None:
-            data = tomllib.loads(file.read_text("utf-8"))
-        for turn in turns or ():
-            _turn(data, turn)
-        return kind.model_validate(_over(kind().model_dump(), data))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"The settings in {str(file)!r} cannot be read: {error}.", "Mend the file.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise UserError(
-            f"The knob {place!r} cannot be {first.get('input')!r}: {first['msg']}.",
-            f"These can be turned: {', '.join(kind.model_fields)}.",
-        ) from error
-
-
-def _turn(data: dict[str, Any], turn: str) -> None:
-    key, equals, word = turn.partition("=")
-    if not equals:
-        raise UserError(f"{turn!r} turns nothing.", "Write KEY=VALUE, such as fit.steps=500.")
-    *groups, last = key.split(".")
-    for group in groups:
-        data = data.setdefault(group, {})
-        if not isinstance(data, dict):
-            raise UserError(f"{turn!r} turns a knob of {group!r}, which is set to {data!r}.", "Say one or the other.")
-    try:
-        data[last] = json.loads(word)
-    except ValueError:
-        data[last] = word
-
-
-def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    both = dict(below)
-    for key, value in above.items():
-        inner = both.get(key)
-        both[key] = _over(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
-    return both
 
 
 def _card(checkpoint: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from .background import recorder
 from .errors import UserError
 from .job import Job, Progress, drain
 from .report import plain
@@ -31,7 +32,10 @@ _WORTH_A_LINE = 2.0  # seconds after which a finished thing is remembered above 
 
 
 def play(job: Job[T]) -> T:
-    """Run ``job`` while showing how far it is, on standard error."""
+    """Run ``job`` while showing how far it is: on standard error, or as a task to the window that began it."""
+    tell = recorder()
+    if tell is not None:
+        return drain(job, tell)
     if not _ERRORS.is_terminal:
         return drain(job, _Log())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

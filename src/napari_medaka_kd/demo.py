@@ -19,14 +19,14 @@ from .quality.classifier import auroc
 from .quality.evidence import overlaps
 from .report import plain, write_report
 from .review import ReviewItem, fold, read_verdicts
-from .settings import DemoSettings, PhantomSettings, SegmentSettings
+from .settings import DemoSettings, SegmentSettings
 from .volumes.atomic import replace_file
-from .volumes.beamline import BEAMLINE_A, BEAMLINE_B, degraded
 from .volumes.phantom import MEDAKA, PhantomAnimal, phantom_animal
 from .workflow.assess import evaluate
 from .workflow.curate import Word, verdict
 from .workflow.propose import score, segment
 from .workflow.queue import next_items
+from .workflow.sample import animals as animals
 from .workflow.teach import distil_once, train
 from .workflow.trusting import Trust, acceptance, number, scored
 
@@ -101,21 +101,6 @@ def demo(folder: Path, settings: DemoSettings) -> Job[Outcome]:
     outcome = Outcome(arms, findings.quality, round(seconds, 1), settings.seed, page, findings.sentences())
     replace_file(folder / "demo-result.json", json.dumps(plain(outcome.json())).encode())
     return outcome
-
-
-def animals(settings: DemoSettings) -> dict[str, PhantomSettings]:
-    """The animals of a demo by case id: labelled ones from a clean beamline, the others from another one."""
-    rng = np.random.default_rng(settings.seed)
-    kinds = ["labelled"] * settings.labelled + ["unlabelled"] * settings.unlabelled + ["heldout"] * settings.held_out
-    made = {}
-    for place, kind in enumerate(kinds):
-        severity = settings.severity * float(rng.random())
-        beamline = BEAMLINE_A if kind == "labelled" else degraded(BEAMLINE_B, severity)
-        seed = settings.seed * 1000 + place
-        made[f"{kind}-{place:02d}"] = PhantomSettings(
-            shape=settings.shape, animal=seed, scan=seed, pose=settings.pose, beamline=beamline
-        )
-    return made
 
 
 def _open(folder: Path, settings: DemoSettings) -> Project:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .distil.state import read_metrics
+from .distil.metrics import is_loss, read_metrics
 from .report import QualityCurve, Report, difference
 from .volumes.phantom import MEDAKA
 from .workflow.assess import Evaluation, take_pictures
@@ -92,6 +92,7 @@ def _curve(project: Project, key: str) -> list[tuple[int, float]]:
     """The sum of the losses by step, of the last network that was trained for this arm."""
     files = sorted((project.folder / "runs").glob(f"*-{key}/*/metrics.csv"))
     total: dict[int, float] = {}
-    for step, _, value in read_metrics(files[-1]) if files else []:
-        total[step] = total.get(step, 0.0) + value
+    for step, figure, value in read_metrics(files[-1]) if files else []:
+        if is_loss(figure):
+            total[step] = total.get(step, 0.0) + value
     return sorted(total.items())

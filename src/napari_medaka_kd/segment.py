@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +18,16 @@ from napari_medaka_kd.networks.device import choose_device, choose_precision
 from napari_medaka_kd.networks.inputs import encode
 from napari_medaka_kd.networks.unet import Ensemble
 from napari_medaka_kd.volumes.label_store import begin_labels
-from napari_medaka_kd.volumes.tiles import Tile, tile_grid
-from napari_medaka_kd.volumes.volume import Region, Shape, Volume, extent
+from napari_medaka_kd.volumes.tiles import Tile, distance, tile_grid
+from napari_medaka_kd.volumes.volume import Region, Shape, Triple, Volume, extent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from napari_medaka_kd.networks.checkpoint import Checkpoint
     from napari_medaka_kd.settings import NetworkSettings, SegmentSettings
     from napari_medaka_kd.volumes.body import Body
+    from napari_medaka_kd.volumes.label_generation import LabelGeneration
     from napari_medaka_kd.volumes.labels import LabelMap
 
 
@@ -55,6 +56,11 @@ class Segmenter:
     of ``network_reach``, with which nothing would differ: with half of it the labels of a well trained network
     differed in 3 voxels in a million from those of the whole volume at once, those of a barely trained one in 2 %;
     with this one in 0.05 %.
+
+    Attributes
+    ----------
+    voxels, seconds
+        How much it was asked about so far, and how long it took to answer, reading included.
     """
 
     def __init__(self, network: nn.Module, looks: NetworkSettings, settings: SegmentSettings) -> None:
@@ -62,6 +68,7 @@ class Segmenter:
         self.precision = choose_precision(settings.precision, self.device)
         self.network = network.to(self.device).eval()
         self.looks = looks
+        self.voxels, self.seconds = 0, 0.0
         self.stride = network_stride(looks)
         flat = looks.dimensions == 2
         self.tile: Shape = settings.tile or ((8, 256, 256) if flat else (160, 160, 160))
@@ -69,6 +76,7 @@ class Segmenter:
 
     def ask(self, volume: Volume, body: Body, region: Region) -> Answer:
         """The organs of ``region``; outside the body's box all is background and nothing is read."""
+        begun = time.monotonic()
         answer = Answer(np.zeros(extent(region), np.int64), np.zeros(extent(region), np.uint8))
         for tile in self._tiles(volume.shape, body, region):
             block = encode(volume.read(tile.read), tile.read, body, self.looks)
@@ -76,6 +84,8 @@ class Segmenter:
             place = tuple(slice(c.start - r.start, c.stop - r.start) for c, r in zip(tile.core, region, strict=True))
             answer.classes[place] = classes[tile.inner]
             answer.doubt[place] = doubt[tile.inner]
+        self.voxels += answer.classes.size
+        self.seconds += time.monotonic() - begun
         return answer
 
     def _tiles(self, shape: Shape, body: Body, region: Region) -> Sequence[Tile]:
@@ -101,26 +111,46 @@ class Segmenter:
         return chosen[:z, :y, :x].cpu().numpy(), doubt[:z, :y, :x].cpu().numpy()
 
 
-def segment(volume: Volume, body: Body, checkpoint: Checkpoint, segmenter: Segmenter, store: Path) -> Job[LabelMap]:
-    """Write the organs of ``volume`` into its ``store`` as the label map ``checkpoint.name``, with its uncertainty.
+def segment(
+    volume: Volume, body: Body, checkpoint: Checkpoint, segmenter: Segmenter, first: Triple | None = None
+) -> Job[LabelMap]:
+    """Write the organs of ``volume`` into its store as the label map ``checkpoint.name``, with its uncertainty.
 
     Killed and called again with the same checkpoint and volume, only the blocks not yet written are computed.
+
+    Parameters
+    ----------
+    volume
+        Opened from an OME-Zarr store of a project.
+    first
+        Voxel (z, y, x) that the blocks are begun from, outwards; the labels do not depend on it.
     """
+    store = volume.source
+    assert store is not None
     fingerprint = _fingerprint(checkpoint, volume, body, segmenter)
     generation = begin_labels(store, checkpoint.name, checkpoint.organs, fingerprint, uncertainty=True)
     total = len(generation.blocks)
-    for index in generation.pending:
-        yield Progress(f"segment {volume.name}", total - len(generation.pending), total)
+    pace: dict[str, float] = {}
+    for index in _in_order(generation, first):
+        yield Progress(f"segment {volume.name}", total - len(generation.pending), total, pace)
         answer = segmenter.ask(volume, body, generation.blocks[index])
         generation.write(index, checkpoint.organs.to_ids(answer.classes), answer.doubt)
+        pace = {"voxels/s": segmenter.voxels / max(segmenter.seconds, 1e-9)}
     labels = yield from generation.commit()
-    yield Progress(f"segment {volume.name}", total, total)
+    yield Progress(f"segment {volume.name}", total, total, pace)
     return labels
 
 
 def members(network: nn.Module) -> Iterator[nn.Module]:
     """The networks that vote in ``network``; itself where it is one."""
     yield from network.members if isinstance(network, Ensemble) else (network,)
+
+
+def _in_order(generation: LabelGeneration, first: Triple | None) -> Sequence[int]:
+    """Numbers of the blocks to be written, the nearest to ``first`` first."""
+    if first is None:
+        return generation.pending
+    return sorted(generation.pending, key=lambda index: distance(generation.blocks[index], first))
 
 
 def _votes(network: nn.Module, image: Tensor) -> Tensor:

@@ -140,6 +140,11 @@ class DistilSettings(Settings):
     strategy: SelfTrainingSettings = SelfTrainingSettings()
 
 
+def strategies() -> dict[str, tuple[str, type[SelfTrainingSettings]]]:
+    """The strategies by name, each with its title and its settings."""
+    return {"self_training": ("Self-training", SelfTrainingSettings)}
+
+
 class BeamlineSettings(Settings):
     """How a scanner renders an animal: everything that is not the animal itself. 0 turns a thing off."""
 

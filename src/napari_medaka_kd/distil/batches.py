@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,6 +47,10 @@ class Source:
     trust: npt.NDArray[np.float32] | None = None
     slab: int = 0
     places: dict[int, npt.NDArray[np.int64]] = field(default_factory=dict, compare=False)
+
+    def located(self) -> Source:
+        """This animal, still on the disk, with the places of each class found."""
+        return replace(self, places=_places(self.labels))
 
     def loaded(self) -> Source:
         """This animal, read into memory where it is small, with the places of each class found."""
@@ -103,9 +107,9 @@ class Diet:
 
     def _patch(self, sources: Sequence[Source], rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
         source = sources[int(rng.integers(len(sources)))]
-        region = _draw_region(source, self.patches, rng)
-        block = encode(_read(source.image, region), region, source.body, self.network)
-        target = source.labels.schema.to_classes(_read(source.labels.volume, region))
+        region = draw_region(source, self.patches, rng)
+        block = encode(read_padded(source.image, region), region, source.body, self.network)
+        target = source.labels.schema.to_classes(read_padded(source.labels.volume, region))
         inside = _inside(region, source.image.shape)
         weight = trusted(source, region, target, self.rim) * inside
         return torch.from_numpy(block), torch.from_numpy(np.where(inside, target, IGNORE)), torch.from_numpy(weight)
@@ -136,7 +140,7 @@ def class_balance(sources: Sequence[Source], classes: int, exponent: float) -> T
     return torch.from_numpy((factors / factors.mean()).astype(np.float32))
 
 
-def _draw_region(source: Source, settings: PatchSettings, rng: np.random.Generator) -> Region:
+def draw_region(source: Source, settings: PatchSettings, rng: np.random.Generator) -> Region:
     """A patch around a voxel of a random organ, or anywhere in the body; jittered, and in the volume if it fits."""
     organs = [organ for organ in source.places if organ > 0]
     if organs and rng.random() < settings.foreground:
@@ -153,7 +157,7 @@ def _draw_region(source: Source, settings: PatchSettings, rng: np.random.Generat
     return z, y, x
 
 
-def _read(volume: Volume, region: Region) -> npt.NDArray[Any]:
+def read_padded(volume: Volume, region: Region) -> npt.NDArray[Any]:
     """``region``, which may reach beyond the volume: its edge is repeated there."""
     inner = tuple(
         slice(max(0, side.start), min(total, side.stop)) for side, total in zip(region, volume.shape, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,14 @@ from torch import Tensor, nn
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import Job, Progress
 from napari_medaka_kd.networks.device import choose_device, choose_precision
+from napari_medaka_kd.volumes.atomic import replace_file
 
-from .state import Metrics, restore, save_state
+from .metrics import FILE, KNOWN, STOP, STOPPED, Metrics
+from .state import Best, restore, save_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from napari_medaka_kd.settings import FitSettings
 
@@ -27,7 +31,8 @@ def fit(stage: Stage, run: Run) -> Job[None]:
     """Train ``stage`` to its end, from where ``run`` left it.
 
     Killed between any two steps and called again, it ends in the same weights, bit for bit on a CPU: all that is
-    random is drawn from (seed, step), all that is not is saved.
+    random is drawn from (seed, step), all that is not is saved. Where a file ``stop`` appears in the run's folder, it
+    ends after the step, in the weights that did best on the labels that it learns from.
 
     Parameters
     ----------
@@ -50,9 +55,14 @@ def fit(stage: Stage, run: Run) -> Job[None]:
     folder = run.folder / stage.name
     first = restore(folder, networks, optimizers)
     known: dict[str, float] = {}
+    best = Best(folder, {learner.name: learner.network for learner in stage.learners})
+    (folder / STOPPED).unlink(missing_ok=True)
     yield Progress(stage.name, first, stage.steps)
-    with Metrics(folder / "metrics.csv", first) as metrics:
+    with Metrics(folder / FILE, first) as metrics:
         for batch in _remaining(stage, first):
+            if (run.folder / STOP).exists():
+                _take_best(folder, batch.step, best)
+                break
             torch.manual_seed(run.seed * 1_000_003 + batch.step)  # dropout and its like: a function of the step too
             values: dict[str, float] = {}
             rate = one_cycle(batch.step, stage.steps, run.settings.learning_rate)
@@ -64,7 +74,9 @@ def fit(stage: Stage, run: Run) -> Job[None]:
             done = batch.step + 1
             stage.after_step(done)
             if stage.validate and (done % run.settings.validate_every == 0 or done == stage.steps):
-                values |= stage.validate()
+                with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                    values |= stage.validate()
+                best.offer(done, values.get(KNOWN, -1.0))
             metrics.write(done, values)
             known = known | values
             if done % run.settings.save_every == 0 or done == stage.steps:
@@ -72,6 +84,13 @@ def fit(stage: Stage, run: Run) -> Job[None]:
             yield Progress(stage.name, done, stage.steps, known)
     for network in networks.values():
         network.eval()
+
+
+def _take_best(folder: Path, step: int, best: Best) -> None:
+    """End early: the best weights so far, and a note of which they are."""
+    best.take()
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_file(folder / STOPPED, json.dumps({"step": step, "weights_of_step": best.step or step}).encode())
 
 
 def one_cycle(step: int, steps: int, peak: float) -> float:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .batches import Diet, Source
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
     from torch import nn
 
     from napari_medaka_kd.settings import DistilSettings, NetworkSettings
+
+    from .watch import Watch
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,8 @@ class Lesson:
         The network to train, perhaps warm; the one to ask.
     looks
         What the student looks like.
+    watch
+        The places that it is looked at while it learns.
     """
 
     labelled: tuple[Source, ...]
@@ -32,6 +40,11 @@ class Lesson:
     student: nn.Module
     teacher: nn.Module
     looks: NetworkSettings
+    watch: Watch | None = None
+
+    def validate(self, folder: Path) -> Callable[[], Mapping[str, float]] | None:
+        """The student's figures for :class:`Stage`, with a preview in the stage's ``folder``; ``None`` unwatched."""
+        return None if self.watch is None else partial(self.watch.figures, self.student, folder)
 
     def diet(self, settings: DistilSettings, unlabelled_rows: int, rim: int) -> Diet:
         """The batches that ``settings`` asks for."""

@@ -1,9 +1,8 @@
-"""The state of a training on disk: exact, whole or absent, and without a pickle; and its figures as a table."""
+"""The state of a training on disk: exact, whole or absent, and without a pickle; and the best weights so far."""
 
 from __future__ import annotations
 
-import csv
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load, save
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-STATE = "state.safetensors"
+STATE, BEST = "state.safetensors", "best.safetensors"
 
 
 def save_state(
@@ -61,35 +60,31 @@ def restore(folder: Path, networks: Mapping[str, nn.Module], optimizers: Mapping
     return int(tensors["done"])
 
 
-class Metrics:
-    """``metrics.csv``: one row (step, figure, value) a figure, live; steps taken twice are listed once."""
+class Best:
+    """The weights that did best so far, in ``best.safetensors``, with their step and their figure."""
 
-    def __init__(self, file: Path, first: int) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        kept = [row for row in read_metrics(file) if row[0] <= first]
-        self._stream = file.open("w", newline="", encoding="utf-8")
-        self._table = csv.writer(self._stream)
-        self._table.writerow(("step", "figure", "value"))
-        self._table.writerows(kept)
+    def __init__(self, folder: Path, networks: Mapping[str, nn.Module]) -> None:
+        self._file, self._networks = folder / BEST, networks
+        self.step, self.figure = 0, -1.0
+        if self._file.is_file():
+            kept = load(self._file.read_bytes())
+            self.step, self.figure = int(kept["done"]), float(kept["figure"])
 
-    def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Add the figures of ``step``."""
-        self._table.writerows((step, name, f"{value:.6g}") for name, value in values.items())
-        self._stream.flush()
+    def offer(self, done: int, figure: float) -> None:
+        """Keep the weights of now if they do better than those kept, or if those are of a later step."""
+        if figure > self.figure or done < self.step:
+            self.step, self.figure = done, figure
+            tensors = {f"{name}/{key}": t for name, net in self._networks.items() for key, t in _state(net).items()}
+            tensors |= {"done": torch.tensor(done), "figure": torch.tensor(figure, dtype=torch.float64)}
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(self._file, save({key: t.detach().cpu().contiguous() for key, t in tensors.items()}))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stream.close()
-
-
-def read_metrics(file: Path) -> list[tuple[int, str, float]]:
-    """The rows of a ``metrics.csv``; none where there is no file, and a torn last row is left out."""
-    if not file.is_file():
-        return []
-    rows = list(csv.reader(file.read_text("utf-8").splitlines()))[1:]
-    return [(int(row[0]), row[1], float(row[2])) for row in rows if len(row) == 3]
+    def take(self) -> None:
+        """Give the networks the weights that were kept, if any were."""
+        if self._file.is_file():
+            kept = load(self._file.read_bytes())
+            for name, network in self._networks.items():
+                network.load_state_dict(_below(kept, f"{name}/"))
 
 
 def _state(network: nn.Module) -> dict[str, Tensor]:

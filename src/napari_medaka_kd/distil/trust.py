@@ -36,9 +36,10 @@ def trust_table(trust: Mapping[tuple[int, int], float], classes: int, depth: int
     """
     rows = -(-depth // slab) if slab else 1
     table = np.zeros((rows, classes), np.float32)
+    spoken: dict[int, list[float]] = {}
     for (organ, row), value in trust.items():
         table[row, organ] = value
+        spoken.setdefault(row, []).append(value)
     for row in range(rows):
-        spoken = [value for (_, place), value in trust.items() if place == row]
-        table[row, 0] = np.mean(spoken) if spoken else 1.0
+        table[row, 0] = np.mean(spoken[row]) if row in spoken else 1.0
     return TrustTable(table, slab)

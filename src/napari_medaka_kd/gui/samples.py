@@ -1,8 +1,10 @@
-"""Sample data for napari's menu: a made-up medaka and its organs, without a download."""
+"""Sample data for napari's menu, without a download: a made-up medaka, or a whole project of them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
 
 from napari_medaka_kd.settings import PhantomSettings
 from napari_medaka_kd.volumes.phantom import phantom_animal
@@ -10,6 +12,7 @@ from napari_medaka_kd.volumes.phantom import phantom_animal
 if TYPE_CHECKING:
     from napari_medaka_kd.volumes.labels import LabelSchema
 
+_EMPTY = "made-up fish"
 #: What napari makes a layer of: data, keyword arguments, kind of layer.
 LayerData: TypeAlias = tuple[Any, dict[str, Any], str]
 
@@ -23,6 +26,21 @@ def open_phantom() -> list[LayerData]:
         (animal.volume.read(), {"name": "Medaka phantom", **place}, "image"),
         (animal.labels.volume.read(), {"name": "Medaka phantom organs", **organs, **place}, "labels"),
     ]
+
+
+def open_sample_project() -> list[LayerData]:
+    """Open the dock with a project of made-up fish, and an empty layer.
+
+    The dock makes the layers itself, but napari (0.9) takes a sample without any for a failure; this one goes at once.
+    """
+    from .commands import drop_soon, open_dock
+
+    dock = open_dock()
+    if dock is not None:
+        dock.session.open_sample()
+        dock.show_panel("Cases")
+        drop_soon(dock.viewer, _EMPTY)
+    return [(np.empty((0, 3)), {"name": _EMPTY, "ndim": 3, "units": ("um", "um", "um")}, "points")]
 
 
 def _colours(schema: LabelSchema) -> dict[int | None, str]:

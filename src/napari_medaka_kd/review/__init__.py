@@ -1,20 +1,26 @@
 """What people said of a teacher's labels, the log that never loses it, and what to look at next."""
 
 from .log import VerdictLog, read_verdicts, verify_chain
-from .order import Order, queue
-from .verdict import ALL_ORGANS, Decision, ReviewItem, Verdict, decision_for, fold, now
+from .order import Order, arrange, queue
+from .reader import VerdictReader
+from .standing import Standing, decision_for, fold, verdict_for
+from .verdict import ALL_ORGANS, Decision, ReviewItem, Verdict, now
 
 __all__ = [
     "ALL_ORGANS",
     "Decision",
     "Order",
     "ReviewItem",
+    "Standing",
     "Verdict",
     "VerdictLog",
+    "VerdictReader",
+    "arrange",
     "decision_for",
     "fold",
     "now",
     "queue",
     "read_verdicts",
+    "verdict_for",
     "verify_chain",
 ]

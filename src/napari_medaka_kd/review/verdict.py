@@ -1,22 +1,19 @@
-"""Verdicts: what people say of a teacher's labels, and what of it stands."""
+"""Verdicts: what people say of a teacher's labels."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import total_ordering
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+from functools import cached_property, total_ordering
+from typing import Any
 
 ALL_ORGANS = 0
 
 
 class Decision(StrEnum):
-    """What a person says of an item; ``UNDONE`` takes the latest verdict on it back."""
+    """What a person says of an item; ``UNDONE`` takes a verdict on it back."""
 
     ACCEPTED = "accepted"
     REJECTED = "rejected"
@@ -47,11 +44,15 @@ class ReviewItem:
     def __lt__(self, other: object) -> bool:
         if not isinstance(other, ReviewItem):
             return NotImplemented
-        return self._place < other._place
+        return by_place(self) < by_place(other)
 
-    @property
-    def _place(self) -> tuple[str, int, tuple[int, int]]:
-        return self.case, self.organ, self.slab or (-1, -1)
+    def covers(self, other: ReviewItem) -> bool:
+        """Whether a word on this item holds for all of ``other``: the same or all organs, in no fewer slices."""
+        if self.case != other.case or self.organ not in (ALL_ORGANS, other.organ):
+            return False
+        if self.slab is None or other.slab is None:
+            return self.slab is None
+        return self.slab[0] <= other.slab[0] and other.slab[1] <= self.slab[1]
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,9 @@ class Verdict:
         Why, in words.
     checkpoint, labels
         Who made the labels that were judged, and their generation (``teacher.3``).
+    gesture
+        What a reviewer said at once shares one number, which their log gives; 0: not given yet. A later row of the same
+        gesture on the same item replaces the former, or takes just that one back.
     """
 
     item: ReviewItem
@@ -78,6 +82,7 @@ class Verdict:
     reasons: tuple[str, ...] = ()
     checkpoint: str = ""
     labels: str = ""
+    gesture: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
         if self.instant.tzinfo is None:
@@ -85,7 +90,7 @@ class Verdict:
         if not (math.isfinite(self.seconds) and self.seconds >= 0):
             raise ValueError(f"{self.seconds} is not a length of time")
 
-    @property
+    @cached_property
     def instant(self) -> datetime:
         return datetime.fromisoformat(self.time)
 
@@ -100,46 +105,9 @@ def write_time(instant: datetime) -> str:
     return instant.isoformat(timespec="microseconds")
 
 
-def fold(verdicts: Iterable[Verdict], checkpoint: str | None = None) -> dict[ReviewItem, Verdict]:
-    """What stands: for each item the latest verdict that was not undone.
-
-    Parameters
-    ----------
-    verdicts
-        In any order; their times count.
-    checkpoint
-        Whose labels were judged; ``None`` for anyone's.
-
-    An ``UNDONE`` takes back the latest standing verdict on that very item, whoever gave it, so that the one before
-    stands again; where none stands, it does nothing.
-    """
-    standing: dict[ReviewItem, list[Verdict]] = {}
-    for verdict in sorted(verdicts, key=by_time):
-        if checkpoint is not None and verdict.checkpoint != checkpoint:
-            continue
-        stack = standing.setdefault(verdict.item, [])
-        if verdict.decision is not Decision.UNDONE:
-            stack.append(verdict)
-        elif stack:
-            stack.pop()
-    return {item: stack[-1] for item, stack in standing.items() if stack}
-
-
-def decision_for(folded: Mapping[ReviewItem, Verdict], item: ReviewItem) -> Decision | None:
-    """What holds for ``item``, by the finest verdict that covers it, whenever it was given.
-
-    Finest first: organ in slab, organ in the whole animal, all organs in slab, the whole animal.
-    """
-    for organ, slab in (
-        (item.organ, item.slab),
-        (item.organ, None),
-        (ALL_ORGANS, item.slab),
-        (ALL_ORGANS, None),
-    ):
-        verdict = folded.get(ReviewItem(item.case, organ, slab))
-        if verdict is not None:
-            return verdict.decision
-    return None
+def by_place(item: ReviewItem) -> tuple[str, int, tuple[int, int]]:
+    """Sort key: by case, organ and slab, the whole animal first; faster than comparing the items."""
+    return item.case, item.organ, item.slab or (-1, -1)
 
 
 def by_time(verdict: Verdict) -> tuple[Any, ...]:

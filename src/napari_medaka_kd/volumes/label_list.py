@@ -53,6 +53,12 @@ def resolve(labels: Path, name: str) -> str:
     return found[-1]
 
 
+def generations(labels: Path, name: str) -> list[tuple[int, Path]]:
+    """(number, folder) of every generation of ``name``, complete or not, rising."""
+    found = [(split_name(folder.name), folder) for folder in labels.iterdir() if folder.is_dir()]
+    return sorted((number, folder) for (stem, number), folder in found if stem == name and number)
+
+
 def enlist(labels: Path, generation: str) -> tuple[str, ...]:
     """List ``generation`` in place of the other ones of its name, durably; returns those."""
     stem, _ = split_name(generation)

@@ -17,7 +17,7 @@ from napari_medaka_kd.job import Progress
 from .atomic import in_use, locked
 from .gate import check_ids
 from .label_generation import UNCERTAINTY, LabelGeneration, open_generation
-from .label_list import listed, resolve, split_name
+from .label_list import generations, listed, resolve, split_name
 from .ledger import LEDGER, read_plan
 from .open import open_store
 from .pyramid import plan_levels
@@ -146,8 +146,8 @@ def _resumable(labels: Path, name: str, plan: dict[str, Any]) -> Path | None:
     """The unfinished generation that ``plan`` continues; the others of ``name`` that nobody writes are removed."""
     found = None
     done = listed(labels)
-    newest = max((number for number, folder in _generations(labels, name) if folder.name in done), default=0)
-    for number, folder in _generations(labels, name):
+    newest = max((number for number, folder in generations(labels, name) if folder.name in done), default=0)
+    for number, folder in generations(labels, name):
         if folder.name in done:
             continue
         if number > newest and found is None and read_plan(folder) == plan:
@@ -163,13 +163,7 @@ def _check_room(labels: Path, scan: Volume, schema: LabelSchema, uncertainty: bo
 
 
 def _next(labels: Path, name: str) -> Path:
-    last = max((number for number, _ in _generations(labels, name)), default=0)
+    last = max((number for number, _ in generations(labels, name)), default=0)
     folder = labels / f"{name}.{last + 1}"
     folder.mkdir()
     return folder
-
-
-def _generations(labels: Path, name: str) -> list[tuple[int, Path]]:
-    """(number, folder) of every generation of ``name``, complete or not, rising."""
-    found = [(split_name(folder.name), folder) for folder in labels.iterdir() if folder.is_dir()]
-    return sorted((number, folder) for (stem, number), folder in found if stem == name and number)

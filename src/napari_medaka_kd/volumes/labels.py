@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
     from .volume import Volume
 
-# Okabe and Ito's colours for the colour-blind, then Paul Tol's light ones: told apart without red against green.
+# Okabe and Ito's colours for the colour-blind, with Paul Tol's magenta in place of grey, for tissue is grey; then his
+# light ones: told apart without red against green.
 PALETTE = (
-    "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999",
+    "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#ee3377",
     "#77aadd", "#99ddff", "#44bb99", "#bbcc33", "#aaaa00", "#eedd88", "#ee8866", "#ffaabb",
 )  # fmt: skip
 

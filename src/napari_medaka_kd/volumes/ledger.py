@@ -30,7 +30,7 @@ class Ledger:
         self._file.seek(0)
         whole_lines = self._file.read().rpartition(b"\n")[0]
         self._file.truncate(len(whole_lines) + 1 if whole_lines else 0)
-        self.done = {int(json.loads(line)["block"]) for line in whole_lines.splitlines()[1:]}
+        self.done = read_blocks(folder)
         if not whole_lines:
             self._append(plan)
             sync_folder(folder)
@@ -57,3 +57,9 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return plan if isinstance(plan, dict) else None
+
+
+def read_blocks(folder: Path) -> set[int]:
+    """The blocks that the ledger in ``folder`` says are on the disk; a line that is being written is left out."""
+    whole_lines = (folder / LEDGER).read_bytes().rpartition(b"\n")[0]
+    return {int(json.loads(line)["block"]) for line in whole_lines.splitlines()[1:]}

@@ -1,12 +1,18 @@
-"""Reading NIfTI: the header through nibabel, the voxels in place."""
+"""NIfTI, read and written: the header through nibabel, the voxels in place, a slab at a time."""
 
 from __future__ import annotations
 
+import gzip
 import math
+import uuid
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_medaka_kd.job import Job, Progress
+
+from .atomic import sync_file, sync_folder
 from .gate import check_header, refusing
 from .lazy import DiskArray, convert
 from .orientation import to_canonical
@@ -14,13 +20,17 @@ from .raw_file import Packing, RawReader, Run
 from .volume import Volume
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
     import numpy.typing as npt
 
     from .volume import Triple
 
 _UNIT_UM = {0: 1e3, 1: 1e6, 2: 1e3, 3: 1.0}  # xyzt_units & 7; 0, unknown, is mm for want of anything better
+_NIFTI1_SIDE = 32_767  # voxels along an axis, in the 16 bits that the first version has for it
+_SLAB = 32 * 2**20  # voxels that are read and written at once
 
 
 def open_nifti(path: Path, name: str, voxel_size: Triple | None = None) -> Volume:
@@ -50,6 +60,63 @@ def open_nifti(path: Path, name: str, voxel_size: Triple | None = None) -> Volum
     with refusing(str(path)):
         array, found = to_canonical(array, affine[:3, :3] * _unit(header))
     return Volume((array,), voxel_size or found, name, path)
+
+
+def save_nifti(volume: Volume, path: Path) -> Job[None]:
+    """Write ``volume`` as ``.nii.gz``, or ``.nii``: (x, y, z) as RAS with its voxel size in µm, a slab at a time.
+
+    The centre of the first voxel is the origin. The file is there wholly or not at all.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    z, y, x = volume.shape
+    step = max(1, _SLAB // (y * x))
+    with _whole_file(path) as file:
+        file.write(_header(volume))
+        for start in range(0, z, step):
+            yield Progress(f"write {path.name}", start, z)
+            slab = volume.read((slice(start, min(start + step, z)), slice(0, y), slice(0, x)))
+            file.write(np.ascontiguousarray(slab, volume.dtype.newbyteorder("<")).data)
+    yield Progress(f"write {path.name}", z, z)
+
+
+def _header(volume: Volume) -> bytes:
+    """The header, and the four bytes after it that say that there are no extensions."""
+    import nibabel
+
+    kind: Any = nibabel.Nifti1Header if max(volume.shape) <= _NIFTI1_SIDE else nibabel.Nifti2Header
+    header = kind(endianness="<")
+    header["magic"] = header.single_magic
+    header.set_data_dtype(volume.dtype.newbyteorder("<"))
+    header.set_data_shape(volume.shape[::-1])
+    affine = np.diag((*volume.voxel_size[::-1], 1.0))
+    header.set_qform(affine, "scanner")
+    header.set_sform(affine, "scanner")
+    header.set_xyzt_units("micron")
+    header.set_data_offset(header.single_vox_offset)
+    packed: bytes = header.binaryblock
+    return packed.ljust(header.single_vox_offset, b"\0")
+
+
+@contextmanager
+def _whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file, packed where it is called so, that takes its name when all of it is on the disk."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with temporary.open("xb") as raw:
+            if path.name.lower().endswith(".gz"):
+                with gzip.GzipFile("", "wb", 5, raw, mtime=0) as packed:
+                    yield packed  # type: ignore[misc]  # it is one in all but name
+            else:
+                yield raw
+        sync_file(temporary)
+        temporary.replace(path)
+        sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _unmended_header(path: Path, kind: Any) -> Any:

@@ -118,6 +118,13 @@ def reopen_array(folder: Path) -> tensorstore.TensorStore:
     return _open_writable(folder, {}, tensorstore.OpenMode(open=True))
 
 
+def read_array(folder: Path) -> tensorstore.TensorStore:
+    """An array of ours, to read through the shared cache what is there and will not be written again."""
+    fixed = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(folder)}, "fill_missing_data_reads": False}
+    with refusing(str(folder), _DAMAGED):
+        return tensorstore.open(fixed, read=True, open=True, context=_reading()).result()
+
+
 def read_back(store: tensorstore.TensorStore, region: Region | None = None) -> npt.NDArray[Any]:
     """What was written at ``region`` (everywhere when ``None``), with its checksums checked.
 

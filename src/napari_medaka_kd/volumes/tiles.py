@@ -67,13 +67,14 @@ def tile_grid(
 
 def nearest_first(tiles: Sequence[Tile], point: tuple[float, float, float]) -> tuple[Tile, ...]:
     """``tiles`` by the distance of their cores from ``point`` (voxels, z-y-x), the nearest first."""
+    return tuple(sorted(tiles, key=lambda tile: distance(tile.core, point)))
 
-    def distance(tile: Tile) -> tuple[float, float]:
-        outside = [max(side.start - at, at - (side.stop - 1), 0.0) for side, at in zip(tile.core, point, strict=True)]
-        middle = [(side.start + side.stop) / 2 - at for side, at in zip(tile.core, point, strict=True)]
-        return math.hypot(*outside), math.hypot(*middle)
 
-    return tuple(sorted(tiles, key=distance))
+def distance(region: Region, point: tuple[float, float, float]) -> tuple[float, float]:
+    """How far ``point`` is from ``region``, then from the middle of it; voxels."""
+    outside = [max(side.start - at, at - (side.stop - 1), 0.0) for side, at in zip(region, point, strict=True)]
+    middle = [(side.start + side.stop) / 2 - at for side, at in zip(region, point, strict=True)]
+    return math.hypot(*outside), math.hypot(*middle)
 
 
 def block_grid(shape: Shape, block: Shape) -> tuple[Region, ...]:

@@ -73,7 +73,9 @@ class Comparison:
         return {
             "mean_iou": {each.checkpoint: each.mean_iou for each in self.evaluations},
             "cases": self.evaluations[0].cases,
-            "organs": [asdict(row) for each in self.evaluations for row in each.scores],
+            "organs": [
+                {"checkpoint": each.checkpoint, **asdict(row)} for each in self.evaluations for row in each.scores
+            ],
             "tables": {each.checkpoint: str(self.table(each)) for each in self.evaluations},
             "report": str(self.folder / "report.html"),
         }

@@ -6,14 +6,13 @@ import getpass
 import tomllib
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.project import Case, Project, add_case, create_project
 from napari_medaka_kd.project import open_project as open_project
 from napari_medaka_kd.quality.record import FILE, open_record
-from napari_medaka_kd.review import Decision, ReviewItem, Verdict, VerdictLog, fold, read_verdicts
+from napari_medaka_kd.review import Decision, ReviewItem, Verdict, VerdictLog, fold, now, read_verdicts
 from napari_medaka_kd.volumes.label_store import generation
 from napari_medaka_kd.volumes.labels import LabelSchema
 from napari_medaka_kd.volumes.open import open_labels, open_volume
@@ -66,7 +65,7 @@ class Word:
     organ
         Its name or id; empty: all organs.
     slab
-        (first, last + 1) slice; ``None``: the whole animal.
+        (first, last + 1) slice, any range; ``None``: the whole animal.
     checkpoint
         Whose labels are meant.
     reviewer
@@ -101,14 +100,13 @@ def verdict(project: Project, word: Word) -> Verdict:
         item=ReviewItem(case.id, _organ_id(project.schema, word.organ), word.slab),
         decision=Decision(word.decision),
         reviewer=word.reviewer or getpass.getuser(),
-        time=datetime.now(UTC).isoformat(),
+        time=now(),
         seconds=word.seconds,
         reasons=word.reasons,
         checkpoint=word.checkpoint,
         labels=generation(case.store, word.checkpoint),
     )
-    VerdictLog(project.review_folder, given.reviewer).append(given)
-    return given
+    return VerdictLog(project.review_folder, given.reviewer).append(given)
 
 
 def _require_slices(case: Case, slab: tuple[int, int] | None) -> None:

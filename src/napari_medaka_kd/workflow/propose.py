@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,19 +21,34 @@ from napari_medaka_kd.review import Decision, ReviewItem, decision_for, fold, re
 from napari_medaka_kd.segment import Segmenter, members
 from napari_medaka_kd.segment import segment as segment_volume
 from napari_medaka_kd.settings import QualitySettings, SegmentSettings
+from napari_medaka_kd.volumes.atomic import replace_file
 from napari_medaka_kd.volumes.body import Body
 from napari_medaka_kd.volumes.label_store import generation, open_uncertainty
-from napari_medaka_kd.volumes.volume import Volume, whole
+from napari_medaka_kd.volumes.volume import Triple, Volume, whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
+SPEED = "speed.json"  # in a checkpoint's folder: what segmenting took
 #: Quality is judged on the finest level of at most this many voxels: a few seconds and 1 GB an animal.
 _OVERVIEW = 16_000_000
 
 
+@dataclass(frozen=True)
+class First:
+    """What a person is looking at, to be segmented before all else: a case, and a voxel (z, y, x) of it."""
+
+    case: str
+    point: Triple | None = None
+
+
 def segment(
-    project: Project, checkpoint: str, settings: SegmentSettings, cases: Sequence[str] = ()
+    project: Project,
+    checkpoint: str,
+    settings: SegmentSettings,
+    cases: Sequence[str] = (),
+    first: First | None = None,
 ) -> Job[tuple[str, ...]]:
     """Write the label map ``checkpoint`` and its uncertainty for each of ``cases``, or for every one that lacks it.
 
@@ -42,10 +58,16 @@ def segment(
     card = Checkpoint.open(folder)
     card.require_schema(project.schema)
     chosen = [project.case(name) for name in cases] or [c for c in project.cases if checkpoint not in c.label_names]
+    first = first or First("")
+    chosen.sort(key=lambda case: case.id != first.case)
     segmenter = Segmenter(card.load(folder), card.network, settings)
     for done, case in enumerate(chosen):
         yield Progress(f"segment with {checkpoint}", done, len(chosen))
-        yield from segment_volume(case.volume, case.body, card, segmenter, case.store)
+        point = first.point if case.id == first.case else None
+        voxels, seconds = segmenter.voxels, segmenter.seconds
+        yield from segment_volume(case.volume, case.body, card, segmenter, point)
+        if segmenter.voxels > voxels:
+            _keep_speed(segmenter, segmenter.voxels - voxels, segmenter.seconds - seconds, folder)
     yield Progress(f"segment with {checkpoint}", len(chosen), len(chosen))
     return tuple(case.id for case in chosen)
 
@@ -73,6 +95,18 @@ def score(
         save_record(_record(case, checkpoint, quality, quality.judge(evidence[case.id])), case.folder, case.schema)
     yield Progress("look at the proposed labels", len(chosen), len(chosen))
     return tuple(case.id for case in chosen)
+
+
+def _keep_speed(segmenter: Segmenter, voxels: int, seconds: float, folder: Path) -> None:
+    """Add what was asked and how long it took to ``speed.json`` of the checkpoint; one of other facts begins anew."""
+    file, facts = folder / SPEED, {"device": str(segmenter.device), "precision": str(segmenter.precision)}
+    try:
+        known = json.loads(file.read_text("utf-8"))
+        if facts.items() <= known.items():
+            voxels, seconds = voxels + int(known["voxels"]), seconds + float(known["seconds"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        pass  # none yet, or damaged
+    replace_file(file, json.dumps(facts | {"voxels": voxels, "seconds": seconds}).encode())
 
 
 def _learned(project: Project, card: Checkpoint, settings: QualitySettings) -> Job[Quality]:

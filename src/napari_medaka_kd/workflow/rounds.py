@@ -20,7 +20,7 @@ def distil(project: Project, name: str, teacher: str, settings: DistilSettings) 
     """Distil a student from ``teacher`` in ``settings.strategy.rounds`` rounds; the last one is checkpoint ``name``.
 
     The students between are kept as ``<name>-1``, ``<name>-2``, …; verdicts on one teacher's labels do not count for
-    the next one's.
+    the next one's, but what people corrected does.
     """
     for number in range(1, settings.strategy.rounds):
         between = f"{name}-{number}"

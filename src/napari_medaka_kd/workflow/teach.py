@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_medaka_kd.distil.batches import Diet, Source
 from napari_medaka_kd.distil.lesson import Lesson
+from napari_medaka_kd.distil.metrics import STOP, STOPPED
 from napari_medaka_kd.distil.run import distil as play
 from napari_medaka_kd.distil.stage import Run
+from napari_medaka_kd.distil.state import BEST, STATE
 from napari_medaka_kd.distil.teacher import supervise
 from napari_medaka_kd.distil.trust import trust_table
+from napari_medaka_kd.distil.watch import Watch, draw_places
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.networks.build import build, require_patch
 from napari_medaka_kd.networks.checkpoint import Checkpoint
@@ -17,11 +22,14 @@ from napari_medaka_kd.networks.unet import Ensemble
 from napari_medaka_kd.project import MANUAL, Case, Project
 from napari_medaka_kd.volumes.label_store import generation
 
+from .correct import corrected_labels
+from .corrected import corrections
 from .runs import training_cases, training_folder
 from .trusting import Trust, acceptance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from torch import nn
 
@@ -48,18 +56,22 @@ def train(project: Project, name: str, settings: TrainSettings, cases: Sequence[
     members = list(network.members) if isinstance(network, Ensemble) else [network]
     folds = left_out([case.id for case in chosen], len(members))
     for number, (member, fold) in enumerate(zip(members, folds, strict=True)):
+        if number and _never_began(folder, f"{name}-{number}"):
+            members, folds = members[:number], folds[:number]
+            break
         seen = tuple(_labelled(case) for case in chosen if case.id not in fold)
         diet = Diet(seen, (), 0, settings.patches, settings.augment, settings.network, settings.seed + number)
-        yield from supervise(member, f"{name}-{number}", diet, run)
+        figures = partial(_watch(project, diet).figures, member, folder / f"{name}-{number}")
+        yield from supervise(member, f"{name}-{number}", diet, run, figures)
     card = Checkpoint(
         name=name,
-        network=settings.network,
+        network=settings.network.model_copy(update={"members": len(members)}),
         organs=project.schema,
         trained_on=tuple(case.id for case in chosen),
         left_out=folds,
-        history={"verb": "train", "settings": settings.model_dump(mode="json")},
+        history={"verb": "train", "settings": settings.model_dump(mode="json"), **_stopped(folder)},
     )
-    return card.save(network, project.checkpoint(name))
+    return _keep(card, Ensemble(members) if len(members) > 1 else members[0], project, folder)
 
 
 def distil_once(
@@ -77,36 +89,63 @@ def distil_once(
     trust = acceptance(project, teacher) if trust is None else trust
     labelled = training_cases(project)
     unlabelled = [case for case in project.cases if case.id in trust.values and not case.held_out]
-    facts = {"teacher": card.weights_sha256, "trust": trust.digest(), "labelled": [case.id for case in labelled]}
+    learned = [case.id for case in (*labelled, *unlabelled)]
+    corrected = _corrected(project, unlabelled)
+    facts = {"teacher": card.weights_sha256, "trust": trust.digest(), "labelled": learned[: len(labelled)]} | corrected
     folder = training_folder(project, "distil", name, settings, facts)
     looks = settings.network or card.network.model_copy(update={"members": 1})
     _require_fitting(looks, card, settings)
     student = build(looks, project.schema.classes, settings.seed)
     if settings.warm_start:
         _warmed(student, looks, card, project)
+    given = tuple(_labelled(case) for case in labelled)
+    master = card.load(project.checkpoint(teacher))
+    watched = Diet(given, (), 0, settings.patches, settings.augment, looks, settings.seed)
     lesson = Lesson(
-        labelled=tuple(_labelled(case) for case in labelled),
-        unlabelled=tuple(_pseudo_labelled(case, teacher, trust) for case in unlabelled),
+        labelled=given,
+        unlabelled=tuple(pseudo_labelled(project, case, teacher, trust) for case in unlabelled),
         student=student,
-        teacher=card.load(project.checkpoint(teacher)),
+        teacher=master,
         looks=looks,
+        watch=_watch(project, watched, master),
     )
     trained = yield from play(settings, lesson, Run(folder, settings.fit, settings.seed))
+    taught = _taught_by(card, trust, unlabelled)
     made = Checkpoint(
         name=name,
         network=looks,
         organs=project.schema,
-        trained_on=tuple(sorted({*card.trained_on, *(case.id for case in (*labelled, *unlabelled))})),
-        history={
-            "verb": "distil",
-            "teacher": teacher,
-            "teacher_sha256": card.weights_sha256,
-            "labels": {case.id: generation(case.store, teacher) for case in unlabelled},
-            "kept": trust.kept(),
-            "settings": settings.model_dump(mode="json"),
-        },
+        trained_on=tuple(sorted({*card.trained_on, *learned})),
+        history={**taught, **corrected, "settings": settings.model_dump(mode="json"), **_stopped(folder)},
     )
-    return made.save(trained, project.checkpoint(name))
+    return _keep(made, trained, project, folder)
+
+
+def _watch(project: Project, diet: Diet, teacher: nn.Module | None = None) -> Watch:
+    """Fixed places of the held-out animals, to look at, and of those that are learned from, to choose by."""
+    held_out = [_labelled(case) for case in project.cases if case.held_out and case.labelled]
+    watched = draw_places(held_out, diet.patches, diet.network, diet.seed)
+    known = draw_places(diet.labelled, diet.patches, diet.network, diet.seed)
+    assert known is not None
+    return Watch(project.schema, watched, known, teacher)
+
+
+def _keep(card: Checkpoint, network: nn.Module, project: Project, folder: Path) -> Checkpoint:
+    """Save the checkpoint; whoever asked the run to stop has been heard."""
+    kept = card.save(network, project.checkpoint(card.name))
+    (folder / STOP).unlink(missing_ok=True)
+    return kept
+
+
+def _never_began(folder: Path, stage: str) -> bool:
+    """Whether a person stopped the run before ``stage`` learned anything: an ensemble does without that member."""
+    return (folder / STOP).exists() and not any((folder / stage / file).exists() for file in (STATE, BEST))
+
+
+def _stopped(folder: Path) -> dict[str, dict[str, int]]:
+    """For each stage of the run that a person stopped, when, and the weights of which step were taken."""
+    notes = {note.parent.name: json.loads(note.read_text("utf-8")) for note in folder.glob(f"*/{STOPPED}")}
+    return {"stopped": notes} if notes else {}
 
 
 def left_out(cases: Sequence[str], members: int) -> tuple[tuple[str, ...], ...]:
@@ -114,6 +153,16 @@ def left_out(cases: Sequence[str], members: int) -> tuple[tuple[str, ...], ...]:
     if members < 2 or len(cases) < max(3, members):
         return ((),) * members
     return tuple(tuple(cases[number::members]) for number in range(members))
+
+
+def pseudo_labelled(project: Project, case: Case, teacher: str, trust: Trust) -> Source:
+    """What ``teacher`` proposes and people corrected, and how far it is believed."""
+    if teacher not in case.label_names:
+        raise UserError(f"Case {case.id!r} has no labels by {teacher!r}.", "Run: medaka-kd segment.")
+    values: Mapping[tuple[int, int], float] = trust.values[case.id]
+    table = trust_table(values, case.schema.classes, case.volume.shape[0], trust.slab_of(case.id))
+    labels = corrected_labels(project, case, teacher)
+    return Source(case.id, case.volume, case.body, labels, table.table, table.slab)
 
 
 def _require_fitting(looks: NetworkSettings, card: Checkpoint, settings: DistilSettings) -> None:
@@ -158,9 +207,19 @@ def _labelled(case: Case) -> Source:
     return Source(case.id, case.volume, case.body, case.labels(MANUAL))
 
 
-def _pseudo_labelled(case: Case, teacher: str, trust: Trust) -> Source:
-    if teacher not in case.label_names:
-        raise UserError(f"Case {case.id!r} has no labels by {teacher!r}.", "Run: medaka-kd segment.")
-    values: Mapping[tuple[int, int], float] = trust.values[case.id]
-    table = trust_table(values, case.schema.classes, case.volume.shape[0], trust.slab)
-    return Source(case.id, case.volume, case.body, case.labels(teacher), table.table, table.slab)
+def _taught_by(card: Checkpoint, trust: Trust, cases: Sequence[Case]) -> dict[str, object]:
+    """Whose answers a student learned from, given on which label maps, and how many of these were believed."""
+    labels = {case.id: generation(case.store, card.name) for case in cases}
+    weights = card.weights_sha256
+    return {"verb": "distil", "teacher": card.name, "teacher_sha256": weights, "labels": labels, "kept": trust.kept()}
+
+
+def _corrected(project: Project, cases: Sequence[Case]) -> dict[str, object]:
+    """What people corrected, by case, as a fact that a training depends on; nothing where they corrected nothing."""
+    known = corrections(project)
+    found = {
+        case.id: sorted(f"{said.item.organ} {said.item.slab} {said.labels}" for said in known[case.id])
+        for case in cases
+        if case.id in known
+    }
+    return {"corrected": found} if found else {}

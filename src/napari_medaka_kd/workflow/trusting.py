@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.quality.record import Record, open_record
-from napari_medaka_kd.review import Decision, ReviewItem, decision_for, fold, read_verdicts
+from napari_medaka_kd.review import Decision, ReviewItem, Standing, Verdict, fold, read_verdicts, verdict_for
+
+from .corrected import corrections
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from napari_medaka_kd.project import Project
+    from napari_medaka_kd.project import Case, Project
+
+    Slices = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -26,10 +30,17 @@ class Trust:
         By case, then by (class, number of the slab): 0…1.
     slab
         Voxels in z of a slab; 0: the whole animal is one.
+    slabs
+        By case where it differs: 1 where people spoke of parts of a slab.
     """
 
     values: Mapping[str, Mapping[tuple[int, int], float]]
     slab: int
+    slabs: Mapping[str, int] = field(default_factory=dict)
+
+    def slab_of(self, case: str) -> int:
+        """Voxels in z of a slab of ``case``."""
+        return self.slabs.get(case, self.slab)
 
     def kept(self) -> float:
         """The share of the units that are believed at all."""
@@ -39,14 +50,16 @@ class Trust:
     def digest(self) -> str:
         """A hash of all of it."""
         rows = sorted((case, unit, value) for case, units in self.values.items() for unit, value in units.items())
-        return hashlib.sha256(repr((self.slab, rows)).encode()).hexdigest()
+        finer = (sorted(self.slabs.items()),) if self.slabs else ()
+        return hashlib.sha256(repr((self.slab, rows, *finer)).encode()).hexdigest()
 
 
 def acceptance(project: Project, teacher: str) -> Trust:
     """What verdicts and quality scores say of ``teacher``'s label maps of the cases without a person's labels.
 
-    Accepted: believed. Rejected: not. Unreviewed, or unsure: as far as the classifier thinks it acceptable, from its
-    threshold on. A person's word always overrules the classifier's.
+    Accepted or corrected: believed. Rejected: not. Unreviewed, or unsure: as far as the classifier thinks it
+    acceptable, from its threshold on. A person's word always overrules the classifier's, a finer one a coarser. What
+    was corrected in another checkpoint's proposals is believed until somebody speaks of it here.
 
     Raises
     ------
@@ -54,19 +67,16 @@ def acceptance(project: Project, teacher: str) -> Trust:
         If no such case has been scored.
     """
     records = scored(project, teacher)
-    verdicts = fold(read_verdicts(project.review_folder), checkpoint=teacher)
-    values = {
-        case: {
-            (score.organ, number(score.slab[0], record.slab)): _trust(
-                decision_for(verdicts, ReviewItem(case, project.schema.ids[score.organ - 1], score.slab)),
-                score.score,
-                record.threshold,
-            )
-            for score in record.scores
-        }
-        for case, record in records.items()
-    }
-    return Trust(values, next(iter(records.values())).slab)
+    cases = {case.id: case for case in project.cases}
+    standing = fold(read_verdicts(project.review_folder), checkpoint=teacher)
+    painted = corrections(project)
+    values, slabs = {}, {}
+    for case, record in records.items():
+        weighing = _Weighing(cases[case], record, standing, painted.get(case, ()))
+        values[case] = weighing.values()
+        if weighing.finer:
+            slabs[case] = 1
+    return Trust(values, next(iter(records.values())).slab, slabs)
 
 
 def scored(project: Project, teacher: str) -> Mapping[str, Record]:
@@ -83,13 +93,59 @@ def scored(project: Project, teacher: str) -> Mapping[str, Record]:
 
 
 def number(first: int, slab: int) -> int:
-    """Which slab begins at slice ``first``."""
-    return first // slab if slab else 0
+    """Which slab begins at slice ``first``, or nearest to it where slabs are not quite ``slab`` slices apart."""
+    return (first + slab // 2) // slab if slab else 0
 
 
-def _trust(decision: Decision | None, score: float, threshold: float) -> float:
-    if decision in (Decision.ACCEPTED, Decision.CORRECTED):
-        return 1.0
-    if decision == Decision.REJECTED:
-        return 0.0
-    return score if score >= threshold else 0.0
+class _Weighing:
+    """Whom to believe of one case, unit by unit; units are slices where people spoke of parts of a scored slab."""
+
+    def __init__(self, case: Case, record: Record, standing: Standing, painted: tuple[Verdict, ...]) -> None:
+        self.case, self.record, self.standing, self.painted = case, record, standing, painted
+        scored_slabs = sorted({score.slab for score in record.scores})
+        depth = case.volume.shape[0]
+        spoken = [item.slab for item in standing if item.case == case.id and item.slab is not None]
+        spoken += [said.item.slab or (0, depth) for said in painted]
+        self.finer = not all(_fits(slab, scored_slabs) for slab in spoken)
+        self.slabs = [(z, z + 1) for z in range(depth)] if self.finer else scored_slabs
+
+    def values(self) -> dict[tuple[int, int], float]:
+        """The trust by (class, number of the slab)."""
+        slab, ids = 1 if self.finer else self.record.slab, self.case.schema.ids
+        return {
+            (organ, number(slices[0], slab)): self._trust(ReviewItem(self.case.id, ids[organ - 1], slices), score)
+            for (organ, slices), score in self._scores().items()
+        }
+
+    def _scores(self) -> dict[tuple[int, Slices], float]:
+        """The scores by (class, slices), and 0 for what nobody scored but somebody painted."""
+        scores = {
+            (score.organ, slices): score.score
+            for score in self.record.scores
+            for slices in ([(z, z + 1) for z in range(*score.slab)] if self.finer else [score.slab])
+        }
+        painted: dict[tuple[int, Slices], float] = {
+            (organ, slices): 0.0
+            for organ, known in enumerate(self.case.schema.ids, start=1)
+            for slices in (self.slabs if self.painted else ())
+            if self._is_painted(ReviewItem(self.case.id, known, slices))
+        }
+        return scores | {unit: score for unit, score in painted.items() if unit not in scores}
+
+    def _trust(self, item: ReviewItem, score: float) -> float:
+        said = verdict_for(self.standing, item)
+        decision = said.decision if said is not None else Decision.CORRECTED if self._is_painted(item) else None
+        if decision in (Decision.ACCEPTED, Decision.CORRECTED):
+            return 1.0
+        if decision == Decision.REJECTED:
+            return 0.0
+        return score if score >= self.record.threshold else 0.0
+
+    def _is_painted(self, item: ReviewItem) -> bool:
+        return any(said.item.covers(item) for said in self.painted)
+
+
+def _fits(slab: Slices, known: list[Slices]) -> bool:
+    """Whether ``slab`` is made up of whole ``known`` ones, which do not overlap."""
+    inside = [last - first for first, last in known if slab[0] <= first and last <= slab[1]]
+    return sum(inside) == slab[1] - slab[0]

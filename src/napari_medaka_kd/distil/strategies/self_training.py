@@ -72,8 +72,15 @@ def self_training(settings: DistilSettings, lesson: Lesson, run: Run) -> Job[nn.
     balance = class_balance(lesson.labelled, classes, settings.patches.class_balance)
     losses = SelfTrainingLoss(lesson.student, lesson.teacher, balance, strategy, settings.fit.steps)
     learner = Learner("student", lesson.student, losses)
-    followers = {"teacher": lesson.teacher}
-    yield from fit(Stage("student", (learner,), diet.batches(), settings.fit.steps, followers), run)
+    stage = Stage(
+        "student",
+        (learner,),
+        diet.batches(),
+        settings.fit.steps,
+        followers={"teacher": lesson.teacher},
+        validate=lesson.validate(run.folder / "student"),
+    )
+    yield from fit(stage, run)
     return lesson.student
 
 

@@ -1,0 +1,145 @@
+"""Rows of a verdict log: its SQLite table, the JSON in it, and the chain of hashes that shows every change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING
+
+from napari_medaka_kd.errors import UserError
+
+from .verdict import Decision, ReviewItem, Verdict, write_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+FORMAT = 1
+_PATIENCE = 30.0  # seconds that an append waits for others to finish theirs
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The last row of a log that is known, and its hash; before the first row there are none."""
+
+    row: int = 0
+    hash: str = "0" * 64
+
+
+START = Mark()
+
+
+def read_rows(path: Path, after: Mark = START) -> tuple[list[Verdict], Mark] | None:
+    """The rows behind ``after`` in the order they were written, every one of them checked, and the last one's mark.
+
+    ``None`` where the log does not hold the marked row: it is another one, and to be read from the start.
+
+    Raises
+    ------
+    UserError
+        If the log is damaged, its chain is broken, or a newer version wrote it.
+    """
+    ask = "SELECT row, verdict, hash FROM verdicts WHERE row >= ? ORDER BY row"
+    with opened(path) as database:
+        rows = database.execute(ask, (after.row,)).fetchall() if _has_table(database) else []
+    if after.row and (not rows or (rows[0][0], rows[0][2]) != (after.row, after.hash)):
+        return None
+    verdicts, link = [], after.hash
+    known = min(after.row, 1)
+    for number, (row, text, written) in enumerate(rows[known:], start=after.row + 1):
+        link = _link(link, text)
+        if row != number or link != written:
+            raise _damaged(path, f"row {number} is not what was written")
+        verdicts.append(_from_json(text, path))
+    return verdicts, Mark(after.row + len(verdicts), link)
+
+
+def append_rows(database: sqlite3.Connection, verdicts: Sequence[Verdict], path: Path) -> tuple[Verdict, ...]:
+    """Add ``verdicts`` as one gesture, linked to the last row and later than it; the caller holds the lock."""
+    _create(database)
+    last = database.execute("SELECT row, verdict, hash FROM verdicts ORDER BY row DESC LIMIT 1").fetchone()
+    before, link = (last[0], last[2]) if last else (START.row, START.hash)
+    earliest = _from_json(last[1], path).instant + timedelta(microseconds=1) if last else None
+    gesture, written = before + 1, []
+    for row, verdict in enumerate(verdicts, start=gesture):
+        instant = verdict.instant.astimezone(UTC)
+        instant = instant if earliest is None else max(instant, earliest)
+        earliest = instant + timedelta(microseconds=1)
+        own = verdict.gesture or (0 if verdict.decision is Decision.UNDONE else gesture)
+        said = replace(verdict, time=write_time(instant), gesture=own)
+        text = json.dumps(asdict(said), ensure_ascii=False, sort_keys=True)
+        link = _link(link, text)
+        database.execute("INSERT INTO verdicts VALUES (?, ?, ?)", (row, text, link))
+        written.append(said)
+    return tuple(written)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection without implicit transactions; SQLite's errors become sentences."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)) as database:
+            _refuse_newer(database, path)
+            yield database
+    except (sqlite3.OperationalError, OSError) as error:
+        raise UserError(
+            f"The review log {str(path)!r} cannot be used: {error}.",
+            "Check free space and permissions, and that no other program holds the file.",
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _refuse_newer(database: sqlite3.Connection, path: Path) -> None:
+    (made_by,) = database.execute("PRAGMA user_version").fetchone()
+    if made_by > FORMAT:
+        raise UserError(
+            f"The review log {str(path)!r} has format {made_by}, this version reads up to {FORMAT}.",
+            "Update napari-medaka-kd.",
+        )
+
+
+def _create(database: sqlite3.Connection) -> None:
+    """Make the table if there is none; its triggers refuse changes, also by other programs."""
+    if _has_table(database):
+        return
+    database.execute("CREATE TABLE verdicts (row INTEGER PRIMARY KEY, verdict TEXT NOT NULL, hash TEXT NOT NULL)")
+    for change in ("UPDATE", "DELETE"):
+        database.execute(
+            f"CREATE TRIGGER no_{change.lower()} BEFORE {change} ON verdicts "
+            "BEGIN SELECT RAISE(ABORT, 'verdicts are only ever appended'); END"
+        )
+    database.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def _has_table(database: sqlite3.Connection) -> bool:
+    return database.execute("SELECT 1 FROM sqlite_master WHERE name = 'verdicts'").fetchone() is not None
+
+
+def _damaged(path: Path, reason: str) -> UserError:
+    return UserError(
+        f"The review log {str(path)!r} is damaged: {reason}.",
+        "Restore it from a backup, or move it out of the folder to go on without it.",
+    )
+
+
+def _link(before: str, text: str) -> str:
+    return hashlib.sha256(f"{before}\n{text}".encode()).hexdigest()
+
+
+def _from_json(text: str, path: Path) -> Verdict:
+    try:
+        data = json.loads(text)
+        item = data.pop("item")
+        slab = None if item["slab"] is None else (int(item["slab"][0]), int(item["slab"][1]))
+        data["item"] = ReviewItem(item["case"], item["organ"], slab)
+        data["decision"] = Decision(data["decision"])
+        data["reasons"] = tuple(data["reasons"])
+        return Verdict(**data)
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, f"a row is no verdict ({error})") from error

@@ -1,0 +1,246 @@
+"""Patches: a generation of a label map that differs from another one in a box, and shares the rest with it.
+
+Shards are hard links to those of the other generation until they differ: a shard is only ever written as a new file, so
+what two generations share never changes under either of them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import weakref
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from napari_medaka_kd.errors import InvalidVolume
+from napari_medaka_kd.job import Progress
+
+from .atomic import in_use, locked, share, sync_folder, sync_tree
+from .gate import check_ids
+from .label_generation import UNCERTAINTY, describe_labels, open_generation
+from .label_list import enlist, generations, listed, resolve, split_name
+from .labels import LabelMap
+from .lazy import DiskArray, convert
+from .ledger import LEDGER, Ledger
+from .open import open_store
+from .pyramid import plan_levels, stride, write_image_group
+from .store_array import read_back, reopen_array, write_block, writing
+from .tiles import block_grid
+from .volume import extent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from napari_medaka_kd.job import Job
+
+    from .labels import LabelSchema
+    from .volume import LazyArray, Region, Shape, Volume
+
+    #: Gives the labels that are to stand in a box of one level.
+    Source: TypeAlias = Callable[[Region], npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Patch:
+    """What is to differ.
+
+    Attributes
+    ----------
+    base
+        The generation that it is laid over: ``teacher.2``, ``reviewed.1``.
+    region
+        Where, in voxels of level 0.
+    block
+        The organ ids there, (z, y, x).
+    """
+
+    base: str
+    region: Region
+    block: npt.NDArray[Any]
+
+
+def prepare_patch(store: Path, name: str, patch: Patch, schema: LabelSchema) -> Job[str]:
+    """Write the next generation of ``name``: all of the patch's base, but for the box; without a map of doubt.
+
+    Only shards that differ are written, at every level. When the job ends, the generation is on the disk but not
+    listed (:func:`list_patch`). A killed or closed job leaves nothing that counts; the next one sweeps it away, and
+    with it whatever else of that name is neither listed nor in use: let no two patches of a name be under way.
+
+    Returns
+    -------
+    The generation: ``reviewed.3``.
+
+    Raises
+    ------
+    InvalidVolume
+        If an id names no organ, or the disk lost what was written.
+    UserError
+        If the disk does not take it.
+    """
+    scan, labels = open_store(store), store / "labels"
+    if patch.block.shape != extent(patch.region):
+        raise ValueError(f"a block of {extent(patch.region)} is needed, got one of {patch.block.shape}")
+    check_ids(patch.block, schema, name)
+    with locked(labels / ".lock"):
+        _sweep(labels, name)
+        folder = _begin(labels, name)
+        ledger = Ledger(folder, {"patch of": patch.base})
+    try:
+        with writing():
+            _link(labels / patch.base, folder)
+        yield from _lay_in(folder, scan, patch)
+        image = {"name": folder.name, "voxel_size": scan.voxel_size, "type": "stride"}
+        levels = plan_levels(scan.shape, scan.voxel_size)
+        write_image_group(folder, levels, image, {"image-label": describe_labels(schema)})
+        sync_tree(folder)
+        sync_folder(labels)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
+        ledger.close()
+    return folder.name
+
+
+def list_patch(store: Path, generation: str) -> None:
+    """List ``generation`` in place of the former one of its name, and remove that unless someone reads it.
+
+    Listing it again does nothing, nor does listing one that a newer one has followed.
+    """
+    labels = store / "labels"
+    name, number = split_name(generation)
+    if number > max((split_name(known)[1] for known in listed(labels) if split_name(known)[0] == name), default=0):
+        enlist(labels, generation)
+    with locked(labels / ".lock"):
+        _sweep(labels, name, below=number)
+
+
+def open_held_labels(store: Path, name: str, schema: LabelSchema) -> LabelMap:
+    """The label map ``name``, whose generation stays on the disk as long as one of its levels is referenced.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    InvalidVolume
+        If it is damaged, or not on the scan's grid.
+    """
+    labels = store / "labels"
+    with locked(labels / ".lock"):  # so that nobody removes it between the list and the hold
+        folder = labels / resolve(labels, name)
+        hold = _Hold(folder / LEDGER)
+    volume = open_generation(folder, schema).volume
+    return LabelMap(replace(volume, levels=tuple(_held(level, hold) for level in volume.levels)), schema)
+
+
+class _Hold:
+    """A file that is held open, which tells others that its folder is in use, until this is dropped."""
+
+    def __init__(self, path: Path) -> None:
+        file = path.open("a+b")
+        weakref.finalize(self, file.close)
+        share(file)
+
+
+def _held(level: LazyArray, hold: _Hold) -> LazyArray:
+    def unchanged(block: npt.NDArray[Any], _: _Hold = hold) -> npt.NDArray[Any]:
+        return block
+
+    return convert(level, level.dtype, unchanged) if isinstance(level, DiskArray) else level
+
+
+def _sweep(labels: Path, name: str, below: int | None = None) -> None:
+    """Remove the generations of ``name`` that are neither listed nor in use."""
+    done = listed(labels)
+    for number, folder in generations(labels, name):
+        unwanted = folder.name not in done and (below is None or number < below)
+        if unwanted and not ((folder / LEDGER).exists() and in_use(folder / LEDGER)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _begin(labels: Path, name: str) -> Path:
+    last = max((number for number, _ in generations(labels, name)), default=0)
+    folder = labels / f"{name}.{last + 1}"
+    folder.mkdir()
+    return folder
+
+
+def _link(base: Path, folder: Path) -> None:
+    """Make ``folder`` hold the arrays of ``base``; copies where the file system has no hard links."""
+    for place, folders, files in os.walk(base):
+        here = folder / Path(place).relative_to(base)
+        here.mkdir(exist_ok=True)
+        if Path(place) == base:  # its group is described anew, its doubt is not of these labels
+            files, folders[:] = [], [child for child in folders if child != UNCERTAINTY]
+        for file in files:
+            try:
+                os.link(Path(place, file), here / file)
+            except OSError:
+                shutil.copy2(Path(place, file), here / file)
+
+
+def _lay_in(folder: Path, scan: Volume, patch: Patch) -> Job[None]:
+    region = patch.region
+    yield from _write(folder / "0", region, lambda part: patch.block[_within(part, patch.region)])
+    for number, level in enumerate(plan_levels(scan.shape, scan.voxel_size)[1:], start=1):
+        region = _coarser(region, level.step)
+        yield from _write(folder / str(number), region, _strided(folder / str(number - 1), level.step))
+
+
+def _strided(folder: Path, step: Shape) -> Source:
+    """Coarse labels of the finer level in ``folder``."""
+    fine = reopen_array(folder)
+
+    def read(part: Region) -> npt.NDArray[Any]:
+        z, y, x = (slice(s.start * by, (s.stop - 1) * by + 1) for s, by in zip(part, step, strict=True))
+        return stride(read_back(fine, (z, y, x)), step)
+
+    return read
+
+
+def _write(folder: Path, region: Region, source: Source) -> Job[None]:
+    """Lay ``source`` into ``region`` of the array in ``folder``, shard by shard; each is read back."""
+    store = reopen_array(folder)
+    shards = block_grid(_shape(store.shape), _shape(store.chunk_layout.write_chunk.shape))
+    blocks = [block for block in shards if min(extent(_common(block, region))) > 0]
+    for done, block in enumerate(blocks):
+        yield Progress("Writing the correction", done, len(blocks))
+        part = _common(block, region)
+        values = read_back(store, block).copy()
+        fresh = source(part)
+        if np.array_equal(values[_within(part, block)], fresh):
+            continue
+        values[_within(part, block)] = fresh
+        write_block(store, block, values)
+        if not np.array_equal(read_back(store, block), values):
+            raise InvalidVolume(f"The disk lost what was written to {str(folder)!r}.", "Try again.")
+
+
+def _common(one: Region, other: Region) -> Region:
+    z, y, x = (
+        slice(max(a.start, b.start), max(min(a.stop, b.stop), max(a.start, b.start)))
+        for a, b in zip(one, other, strict=True)
+    )
+    return z, y, x
+
+
+def _within(part: Region, whole: Region) -> Region:
+    """``part`` counted from where ``whole`` begins."""
+    z, y, x = (slice(p.start - w.start, p.stop - w.start) for p, w in zip(part, whole, strict=True))
+    return z, y, x
+
+
+def _coarser(region: Region, step: Shape) -> Region:
+    """The coarse voxels that were taken from ``region``."""
+    z, y, x = (slice(-(-s.start // by), -(-s.stop // by)) for s, by in zip(region, step, strict=True))
+    return z, y, x
+
+
+def _shape(sizes: Any) -> Shape:
+    z, y, x = (int(size) for size in sizes)
+    return z, y, x

@@ -1,0 +1,351 @@
+"""Desk: a reviewer's seat at one checkpoint's proposals: what is proposed, what was said, what comes next."""
+
+from __future__ import annotations
+
+import getpass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_medaka_kd.errors import UserError
+from napari_medaka_kd.review import (
+    ALL_ORGANS,
+    Decision,
+    Order,
+    ReviewItem,
+    Standing,
+    Verdict,
+    VerdictLog,
+    VerdictReader,
+    arrange,
+    now,
+)
+
+from .proposals import Proposals, read_proposals
+from .tally import Tally, count, state
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from napari_medaka_kd.project import Project
+
+__all__ = ["Decision", "Desk", "Filter", "Grid", "Order", "Proposal", "ReviewItem", "Tally", "Verdict"]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One thing to judge, and what was said of it so far.
+
+    Attributes
+    ----------
+    score
+        How likely a person would accept it, 0…1; NaN where nobody scored it.
+    reasons
+        Why it scores low, in words.
+    decision, reviewer, verdict_reasons
+        The finest verdict that covers it, who gave it, and why; ``None`` and empty where there is none.
+    """
+
+    item: ReviewItem
+    score: float
+    reasons: tuple[str, ...] = ()
+    decision: Decision | None = None
+    reviewer: str = ""
+    verdict_reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which proposals to look at.
+
+    Attributes
+    ----------
+    organ
+        Organ id; 0: any.
+    case
+        Id of the animal; empty: any.
+    show
+        ``open``: without a verdict; ``flagged``: where somebody was unsure; ``judged``: accepted, rejected, corrected.
+    """
+
+    organ: int = 0
+    case: str = ""
+    show: Literal["open", "flagged", "judged", "all"] = "open"
+
+    def takes(self, proposal: Proposal) -> bool:
+        """Whether ``proposal`` is of the organ and the animal, and judged or not as asked."""
+        return self.is_about(proposal.item) and self.show in ("all", state(proposal.decision))
+
+    def is_about(self, item: ReviewItem) -> bool:
+        """Whether ``item`` is of the organ and the animal."""
+        return self.organ in (0, item.organ) and self.case in ("", item.case)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Predicted quality and verdicts of one animal.
+
+    Attributes
+    ----------
+    organs
+        Organ ids, all of the project's: the rows.
+    slabs
+        (first, last + 1) slices: the columns.
+    score
+        (organs, slabs) float, 0…1; NaN where nothing is proposed or nobody scored it.
+    decision
+        (organs, slabs) str, a :class:`Decision` or empty.
+    proposed
+        (organs, slabs) bool: whether the organ is proposed there.
+    """
+
+    organs: tuple[int, ...]
+    slabs: tuple[tuple[int, int], ...]
+    score: npt.NDArray[np.float64]
+    decision: npt.NDArray[np.str_]
+    proposed: npt.NDArray[np.bool_]
+
+
+class Desk:
+    """A reviewer's seat at one checkpoint's proposals.
+
+    Parameters
+    ----------
+    checkpoint
+        Whose label maps are judged.
+    reviewer
+        Empty: whoever is logged in.
+    order, seed
+        How :meth:`queue` sorts where it is not told, and what its random draws begin from.
+
+    Raises
+    ------
+    UserError
+        If ``checkpoint`` proposed nothing for an animal without labels, or the reviewer's name cannot name a file.
+
+    Attributes
+    ----------
+    proposals
+        By item, sorted; a scored animal's organs slab by slab, else its organs as a whole.
+    cases
+        Ids of the animals under review.
+    """
+
+    def __init__(
+        self, project: Project, checkpoint: str, reviewer: str = "", order: Order = "mixed", seed: int = 0
+    ) -> None:
+        self.project, self.checkpoint = project, checkpoint
+        self.reviewer = reviewer or getpass.getuser()
+        self.order, self.seed = order, seed
+        self._log = VerdictLog(project.review_folder, self.reviewer)
+        self._reader = VerdictReader(project.review_folder)
+        self._pinned: tuple[ReviewItem, ...] = ()
+        self._proposals: dict[ReviewItem, Proposal] = {}
+        self._by_case: dict[str, list[ReviewItem]] = {}
+        self.reload()
+
+    @property
+    def proposals(self) -> Mapping[ReviewItem, Proposal]:
+        return self._proposals
+
+    @property
+    def cases(self) -> tuple[str, ...]:
+        return tuple(self._found)
+
+    def reload(self) -> None:
+        """Look at cases, label maps and scores anew, after one of them was made.
+
+        Raises
+        ------
+        UserError
+            If nothing is proposed any more.
+        """
+        self._found: Mapping[str, Proposals] = read_proposals(self.project, self.checkpoint)
+        self._verdicts = self._reader.read()
+        self._standing = Standing(self._verdicts, self.checkpoint)
+        scored = {item: (score, why) for case in self._found.values() for item, (score, why) in case.units.items()}
+        self._proposals = {item: Proposal(item, score, why) for item, (score, why) in scored.items()}
+        self._by_case = {case: list(found.units) for case, found in self._found.items()}
+        for case in self._found:
+            self._weigh(case, ALL_ORGANS)
+
+    def refresh(self) -> bool:
+        """Take in what anyone said since; cheap enough to be asked every second.
+
+        Returns
+        -------
+        Whether something was said of this checkpoint's proposals.
+        """
+        before, self._verdicts = self._verdicts, self._reader.read()
+        if self._verdicts is before:
+            return False
+        fresh = self._verdicts[len(before) :]
+        if self._verdicts[: len(before)] == before:
+            self._standing.add(fresh)
+        else:  # somebody's came late, or a log was exchanged
+            self._standing, fresh = Standing(self._verdicts, self.checkpoint), (*before, *self._verdicts)
+        touched = {(v.item.case, v.item.organ) for v in fresh if v.checkpoint == self.checkpoint}
+        for case, organ in touched:
+            self._weigh(case, organ)
+        return bool(touched)
+
+    def queue(self, order: Order | None = None, keep: Filter = Filter()) -> tuple[ReviewItem, ...]:
+        """What to look at, in this order: what was pinned, then what ``keep`` takes."""
+        about = {item: p for item, p in self._proposals.items() if keep.is_about(item)}
+        wanted = {item for item, proposal in about.items() if keep.takes(proposal)}
+        pool = about if keep.show == "open" else wanted
+        ranked = arrange({item: about[item].score for item in pool}, wanted, order or self.order, self.seed)
+        pinned = set(self._pinned)
+        return (*self._pinned, *(item for item in ranked if item not in pinned))
+
+    def believes(self, item: ReviewItem) -> bool:
+        """Whether the classifier would have a student learn from that proposal unseen."""
+        return self._proposals[item].score >= self._found[item.case].threshold
+
+    def pin(self, items: Iterable[ReviewItem]) -> tuple[ReviewItem, ...]:
+        """Look at ``items`` next, judged or not, until they are judged again.
+
+        Returns
+        -------
+        Those that are pinned: the ones whose animal is under review.
+        """
+        asked = tuple(dict.fromkeys(item for item in items if item.case in self._found))
+        self._pinned = (*asked, *(item for item in self._pinned if item not in set(asked)))
+        return asked
+
+    def judge(
+        self, items: Sequence[ReviewItem], decision: str, reasons: Sequence[str] = (), seconds: float = 0.0
+    ) -> tuple[Verdict, ...]:
+        """Say ``decision`` of all ``items`` in one gesture; all of it is on the disk when this returns, or nothing.
+
+        Parameters
+        ----------
+        items
+            Of any grain: an organ or all of them, in any range of slices or the whole animal.
+        seconds
+            How long the person looked, at all of them together.
+
+        Raises
+        ------
+        UserError
+            If there is no item, an animal is not under review, an organ, slice or decision is not known, or the
+            disk does not take it.
+        """
+        said = _decision(decision)
+        items = tuple(dict.fromkeys(items))
+        if not items:
+            raise UserError("There is nothing to judge.", "Choose an item first.")
+        for item in items:
+            self._require(item)
+        each = seconds / len(items)
+        given = [
+            Verdict(item, said, self.reviewer, now(), each, tuple(reasons), self.checkpoint, self._labels(item))
+            for item in items
+        ]
+        written = self._log.append_all(given)
+        self._pinned = tuple(item for item in self._pinned if item not in set(items))
+        self.refresh()
+        return written
+
+    def undo(self) -> tuple[ReviewItem, ...]:
+        """Take this reviewer's last gesture back, be it of today or not; what stood before stands again.
+
+        Returns
+        -------
+        What it was about; nothing where no gesture of theirs stands.
+        """
+        self.refresh()
+        last = self._standing.last_gesture(self.reviewer)
+        if last:
+            back = Decision.UNDONE
+            self._log.append_all([replace(v, decision=back, time=now(), seconds=0.0, reasons=()) for v in last])
+            self.refresh()
+        return tuple(verdict.item for verdict in last)
+
+    def amend(self, reasons: Sequence[str]) -> None:
+        """Say why, of this reviewer's last gesture, in place of the reasons given before."""
+        self.refresh()
+        last = self._standing.last_gesture(self.reviewer)
+        if any(verdict.reasons != tuple(reasons) for verdict in last):
+            self._log.append_all([replace(verdict, reasons=tuple(reasons), time=now()) for verdict in last])
+            self.refresh()
+
+    def grid(self, case: str) -> Grid:
+        """Scores and verdicts of ``case``, organs x slabs; one column where it is judged as a whole.
+
+        Raises
+        ------
+        UserError
+            If it is not under review.
+        """
+        found = self._case(case)
+        organs = self.project.schema.ids
+        slabs = found.slabs
+        cells = [[self._cell(case, organ, slab) for slab in slabs] for organ in organs]
+        return Grid(
+            organs,
+            slabs,
+            score=np.array([[cell.score for cell, _ in row] for row in cells], np.float64),
+            decision=np.array([[str(cell.decision or "") for cell, _ in row] for row in cells]),
+            proposed=np.array([[known for _, known in row] for row in cells], bool),
+        )
+
+    def tally(self) -> Tally:
+        """How far the review is, and how long the rest will take."""
+        mine = [verdict for verdict in self._standing.values() if verdict.reviewer == self.reviewer]
+        return count((proposal.decision for proposal in self._proposals.values()), mine)
+
+    # ---- inside ------------------------------------------------------------------------------------------------
+
+    def _weigh(self, case: str, organ: int) -> None:
+        """Look up anew what holds for the proposals of ``organ``, or of all organs, in ``case``."""
+        for item in self._by_case.get(case, ()):
+            if organ in (ALL_ORGANS, item.organ):
+                self._proposals[item] = self._with_verdict(self._proposals[item])
+
+    def _with_verdict(self, proposal: Proposal) -> Proposal:
+        said = self._standing.covering(proposal.item)
+        if said is None:
+            return Proposal(proposal.item, proposal.score, proposal.reasons)
+        return Proposal(proposal.item, proposal.score, proposal.reasons, said.decision, said.reviewer, said.reasons)
+
+    def _cell(self, case: str, organ: int, slab: tuple[int, int]) -> tuple[Proposal, bool]:
+        """What there is of ``organ`` in ``slab``, and whether it is proposed there."""
+        for wanted in (slab, None):
+            known = self._proposals.get(ReviewItem(case, organ, wanted))
+            if known is not None:
+                return known, True
+        said = self._standing.covering(ReviewItem(case, organ, slab))
+        own = said.decision if said is not None and said.item.organ == organ else None
+        return Proposal(ReviewItem(case, organ, slab), np.nan, decision=own), False
+
+    def _case(self, case: str) -> Proposals:
+        if case not in self._found:
+            raise UserError(
+                f"Case {case!r} has no proposals by {self.checkpoint!r} to judge.",
+                f"Under review are: {', '.join(self._found)}.",
+            )
+        return self._found[case]
+
+    def _labels(self, item: ReviewItem) -> str:
+        return self._found[item.case].labels
+
+    def _require(self, item: ReviewItem) -> None:
+        found = self._case(item.case)
+        if item.organ not in (ALL_ORGANS, *self.project.schema.ids):
+            raise UserError(f"The project has no organ {item.organ}.", f"It has: {self.project.schema.ids}.")
+        if item.slab is not None and not 0 <= item.slab[0] < item.slab[1] <= found.depth:
+            raise UserError(
+                f"Case {item.case!r} has slices 0 to {found.depth - 1}, so none from {item.slab[0]} to "
+                f"{item.slab[1] - 1}.",
+                "Give the first slice, and one past the last.",
+            )
+
+
+def _decision(word: str) -> Decision:
+    known = [str(decision) for decision in Decision if decision is not Decision.UNDONE]
+    if word not in known:
+        raise UserError(f"{word!r} is no verdict.", f"Say one of: {', '.join(known)}.")
+    return Decision(word)

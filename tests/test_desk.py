@@ -1,0 +1,359 @@
+"""The review desk: what is proposed, what comes next, and that one gesture is one word on disk, whoever else speaks."""
+
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from statistics import median
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_medaka_kd.errors import UserError
+from napari_medaka_kd.job import drain
+from napari_medaka_kd.project import Project, add_case, create_project
+from napari_medaka_kd.quality.record import FILE, open_record, save_record
+from napari_medaka_kd.review import Decision, Verdict, VerdictLog, now, read_verdicts
+from napari_medaka_kd.volumes.label_store import begin_labels
+from napari_medaka_kd.volumes.phantom import MEDAKA
+from napari_medaka_kd.volumes.volume import Volume
+from napari_medaka_kd.workflow.curate import Word, verdict
+from napari_medaka_kd.workflow.desk import Desk, Filter, ReviewItem
+
+SLABS = ((0, 16), (16, 32), (32, 48))
+
+
+@pytest.fixture
+def project(make_project: Callable[..., Project]) -> Project:
+    return make_project()
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """One animal that nobody scored."""
+    project = create_project(tmp_path_factory.mktemp("desk") / "toy", "toy", MEDAKA)
+    scan = Volume((np.ones((48, 32, 32), np.uint8),), (1, 1, 1))
+    drain(add_case(project, scan, None, "toy", False))
+    propose_anew(project, "toy", 1)
+    return project
+
+
+@pytest.fixture
+def desk(project: Project) -> Desk:
+    return Desk(project, "teacher", "ann")
+
+
+def propose_anew(project: Project, case_id: str, organ: int) -> None:
+    """A newer label map of the case with one organ alone."""
+    case = project.case(case_id)
+    begun = begin_labels(case.store, "teacher", project.schema, "another", uncertainty=True)
+    labels = np.zeros((48, 32, 32), np.uint8)
+    labels[8:24, 8:16, 8:16] = organ
+    begun.write(0, labels, np.zeros_like(labels))
+    drain(begun.commit())
+
+
+def test_the_unlabelled_animals_scored_units_are_under_review(project: Project, desk: Desk) -> None:
+    assert desk.cases == ("fish-01", "fish-02")
+    record = open_record(project.case("fish-01").folder, project.schema)
+    found = {(i.organ, i.slab): p.score for i, p in desk.proposals.items() if i.case == "fish-01"}
+    assert found == {(unit.organ, unit.slab): unit.score for unit in record.scores}
+    assert list(desk.proposals) == sorted(desk.proposals)
+    assert all(p.reasons == ("it is a toy",) and p.decision is None for p in desk.proposals.values())
+
+
+def test_where_nothing_is_proposed_nobody_can_sit_down(project: Project, make_project: Callable[..., Project]) -> None:
+    with pytest.raises(UserError, match=r"Nothing is proposed by 'other'.*segment"):
+        Desk(project, "other")
+    with pytest.raises(UserError, match="Nothing is proposed"):
+        Desk(make_project(unlabelled=0, name="none"), "teacher")
+    with pytest.raises(UserError, match="Nothing is proposed"):
+        Desk(create_project(project.folder.parent / "empty", "empty", MEDAKA), "teacher")
+
+
+def test_an_animal_without_scores_is_judged_organ_by_organ(project: Project) -> None:
+    (project.case("fish-01").folder / FILE).unlink()
+    present = np.unique(project.case("fish-01").labels("teacher").volume.read())[1:]
+    desk = Desk(project, "teacher", "ann")
+    found = {item: p for item, p in desk.proposals.items() if item.case == "fish-01"}
+    assert list(found) == [ReviewItem("fish-01", int(organ)) for organ in present]
+    assert all(math.isnan(p.score) for p in found.values())
+    assert desk.queue("worst", Filter(case="fish-01"))
+    grid = desk.grid("fish-01")
+    assert grid.slabs == ((0, 48),)
+    assert grid.proposed[:, 0].tolist() == [organ in present for organ in project.schema.ids]
+
+
+def test_scores_of_a_former_label_map_do_not_count(project: Project, desk: Desk) -> None:
+    propose_anew(project, "fish-01", 3)
+    desk.reload()
+    assert [item for item in desk.proposals if item.case == "fish-01"] == [ReviewItem("fish-01", 3)]
+    (given_verdict,) = desk.judge([ReviewItem("fish-01", 3)], "accepted")
+    assert given_verdict.labels == "teacher.2"
+
+
+def test_a_verdict_is_on_the_disk_when_the_call_returns(project: Project, desk: Desk) -> None:
+    item = desk.queue()[0]
+    (written,) = desk.judge([item], "rejected", ["ragged"], 3.5)
+    assert read_verdicts(project.review_folder) == (written,)
+    assert (written.reviewer, written.checkpoint, written.labels) == ("ann", "teacher", "teacher.1")
+    assert (written.decision, written.reasons, written.seconds) == ("rejected", ("ragged",), 3.5)
+    proposal = desk.proposals[item]
+    assert (proposal.decision, proposal.reviewer, proposal.verdict_reasons) == ("rejected", "ann", ("ragged",))
+    assert item not in desk.queue()
+
+
+def test_one_gesture_covers_a_slice_a_slab_an_organ_or_an_animal(desk: Desk) -> None:
+    case = "fish-01"
+    organ = next(item.organ for item in desk.proposals if item.slab == SLABS[1])
+    other = ReviewItem("fish-02", organ, SLABS[1])
+    before = desk.proposals.get(other)
+    desk.judge([ReviewItem(case, organ, (3, 4))], "accepted")
+    assert desk.tally().done == 0
+    desk.judge([ReviewItem(case)], "accepted")
+    assert {p.decision for i, p in desk.proposals.items() if i.case == case} == {Decision.ACCEPTED}
+    desk.judge([ReviewItem(case, organ)], "unsure")
+    assert {i.organ for i, p in desk.proposals.items() if p.decision == Decision.UNSURE} == {organ}
+    desk.judge([ReviewItem(case, organ, (16, 48))], "rejected")
+    judged = {i.slab for i, p in desk.proposals.items() if p.decision == Decision.REJECTED}
+    assert judged == {i.slab for i in desk.proposals if i.case == case and i.organ == organ} - {SLABS[0]}
+    assert desk.proposals.get(other) == before
+
+
+def test_undo_takes_back_gestures_one_by_one_also_in_a_later_session(project: Project, desk: Desk) -> None:
+    a, b, c, d = desk.queue()[:4]
+    desk.judge([a], "accepted")
+    desk.judge([b, c], "rejected", seconds=4)
+    desk.judge([d], "unsure")
+    assert desk.undo() == (d,)
+    later = Desk(project, "teacher", "ann")
+    assert set(later.undo()) == {b, c}
+    assert [later.proposals[item].decision for item in (a, b, c, d)] == ["accepted", None, None, None]
+    assert later.undo() == (a,)
+    assert later.undo() == ()
+    assert desk.refresh()
+    assert {p.decision for p in desk.proposals.values()} == {None}
+
+
+def test_undo_leaves_what_others_said_and_what_was_said_of_another_checkpoint(project: Project, desk: Desk) -> None:
+    a, b = desk.queue()[:2]
+    desk.judge([a], "accepted")
+    bob = Desk(project, "teacher", "bob")
+    bob.judge([a, b], "rejected")
+    VerdictLog(project.review_folder, "ann").append(Verdict(b, Decision.ACCEPTED, "ann", now(), checkpoint="other"))
+    assert desk.undo() == (a,)
+    assert desk.undo() == ()
+    assert [desk.proposals[item].reviewer for item in (a, b)] == ["bob", "bob"]
+
+
+def test_reasons_can_be_changed_as_long_as_they_are_of_the_last_gesture(project: Project, desk: Desk) -> None:
+    a, b = desk.queue()[:2]
+    desk.amend(["nobody said anything"])
+    desk.judge([a, b], "rejected")
+    desk.amend(["ragged"])
+    desk.amend(["ragged", "spills over"])
+    rows = len(read_verdicts(project.review_folder))
+    desk.amend(["ragged", "spills over"])
+    assert len(read_verdicts(project.review_folder)) == rows == 6
+    assert {desk.proposals[item].verdict_reasons for item in (a, b)} == {("ragged", "spills over")}
+    assert desk.tally().mine_today == 2
+    assert set(desk.undo()) == {a, b}
+    assert desk.proposals[a].decision is None
+
+
+words = st.one_of(
+    st.tuples(st.sampled_from(["accepted", "rejected", "unsure"]), st.integers(0, 60), st.integers(1, 3)),
+    st.tuples(st.just("undo"), st.just(0), st.just(0)),
+)
+
+
+@settings(max_examples=25)
+@given(said=st.lists(st.tuples(st.sampled_from(["ann", "bob"]), words), max_size=8))
+def test_a_desk_that_follows_sees_what_a_fresh_one_does(
+    toy: Project, said: list[tuple[str, tuple[str, int, int]]]
+) -> None:
+    for log in toy.review_folder.glob("*"):
+        log.unlink()
+    desks = {name: Desk(toy, "teacher", name) for name in ("ann", "bob")}
+    pool = [*desks["ann"].proposals, ReviewItem("toy"), ReviewItem("toy", 1), ReviewItem("toy", 0, (0, 20))]
+    for name, (word, start, many) in said:
+        if word == "undo":
+            desks[name].undo()
+        else:
+            desks[name].judge([pool[(start + step) % len(pool)] for step in range(many)], word)
+    fresh = Desk(toy, "teacher", "eve")
+    for desk in desks.values():
+        desk.refresh()
+        assert repr(desk.proposals) == repr(fresh.proposals)
+
+
+def test_the_same_item_twice_in_a_gesture_is_one_word(desk: Desk) -> None:
+    item = desk.queue()[0]
+    assert len(desk.judge([item, item], "accepted")) == 1
+
+
+@pytest.mark.parametrize(
+    ("item", "decision", "complaint"),
+    [
+        (ReviewItem("fish-01", 3, (40, 49)), "accepted", "slices 0 to 47"),
+        (ReviewItem("fish-01", 3, (4, 4)), "accepted", "slices 0 to 47"),
+        (ReviewItem("fish-01", 99), "accepted", "no organ 99"),
+        (ReviewItem("held-out-03", 3), "accepted", "no proposals by 'teacher' to judge"),
+        (ReviewItem("nobody"), "accepted", "Under review are: fish-01, fish-02"),
+        (ReviewItem("fish-01"), "perfect", "'perfect' is no verdict"),
+        (ReviewItem("fish-01"), "undone", "'undone' is no verdict"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused_and_nothing_written(
+    project: Project, desk: Desk, item: ReviewItem, decision: str, complaint: str
+) -> None:
+    with pytest.raises(UserError, match=complaint):
+        desk.judge([desk.queue()[0], item], decision)
+    assert read_verdicts(project.review_folder) == ()
+
+
+def test_nothing_cannot_be_judged(desk: Desk) -> None:
+    with pytest.raises(UserError, match="nothing to judge"):
+        desk.judge([], "accepted")
+
+
+def test_the_queue_is_filtered_by_organ_animal_and_state(desk: Desk) -> None:
+    a, b, c = desk.queue("worst")[:3]
+    desk.judge([a], "accepted")
+    desk.judge([b], "unsure")
+    everything = set(desk.proposals)
+    assert set(desk.queue("mixed", Filter(show="all"))) == everything
+    assert desk.queue("mixed", Filter(show="judged")) == (a,)
+    assert desk.queue("mixed", Filter(show="flagged")) == (b,)
+    assert set(desk.queue()) == everything - {a, b}
+    assert {item.case for item in desk.queue(keep=Filter(case="fish-02"))} == {"fish-02"}
+    assert {item.organ for item in desk.queue(keep=Filter(organ=c.organ, show="all"))} == {c.organ}
+
+
+def test_judging_the_first_leaves_the_rest_of_the_queue(desk: Desk) -> None:
+    for order in ("mixed", "worst", "organ", "animal"):
+        first, *rest = desk.queue(order)
+        desk.judge([first], "accepted")
+        assert list(desk.queue(order)) == rest
+
+
+def test_what_is_pinned_comes_first_even_if_judged_until_it_is_judged_again(desk: Desk) -> None:
+    first, *_, last = desk.queue("worst")
+    desk.judge([last], "accepted")
+    assert desk.pin([last, ReviewItem("held-out-03", 1)]) == (last,)
+    desk.pin([first])
+    assert desk.queue("worst", Filter(organ=first.organ))[:2] == (first, last)
+    assert len(set(desk.queue("worst"))) == len(desk.queue("worst"))
+    desk.judge([last], "rejected")
+    assert last not in desk.queue("worst")
+    assert desk.queue("worst")[0] == first
+
+
+def test_what_others_say_is_seen_and_only_what_is_new_counts_as_a_change(project: Project, desk: Desk) -> None:
+    assert not desk.refresh()
+    item = desk.queue()[0]
+    code = (
+        "import sys; from pathlib import Path; from napari_medaka_kd.workflow.desk import Desk, ReviewItem\n"
+        "from napari_medaka_kd.workflow.curate import open_project\n"
+        f"Desk(open_project(Path(sys.argv[1])), 'teacher', 'bob').judge([{item!r}], 'rejected')"
+    )
+    subprocess.run([sys.executable, "-c", code, str(project.folder)], check=True)
+    assert desk.refresh()
+    assert desk.proposals[item].reviewer == "bob"
+    assert not desk.refresh()
+    other = Verdict(item, Decision.ACCEPTED, "eve", now(), checkpoint="somebody")
+    VerdictLog(project.review_folder, "eve").append(other)
+    assert not desk.refresh()
+
+
+def test_a_verdict_by_command_line_on_any_slices_is_seen(project: Project, desk: Desk) -> None:
+    item = desk.queue()[0]
+    assert item.slab is not None
+    wide = (max(0, item.slab[0] - 3), item.slab[1])
+    said = verdict(project, Word("accepted", item.case, str(item.organ), wide, reviewer="bob"))
+    assert said.item.slab == wide
+    assert desk.refresh()
+    assert desk.proposals[item].decision == "accepted"
+
+
+def test_a_log_from_before_that_arrives_late_is_folded_in_its_time(project: Project, desk: Desk) -> None:
+    item = desk.queue()[0]
+    early = Verdict(item, Decision.REJECTED, "bob", "2020-01-01T00:00:00+00:00", checkpoint="teacher")
+    desk.judge([item], "accepted")
+    VerdictLog(project.review_folder, "bob").append(early)
+    assert desk.refresh()
+    assert desk.proposals[item].reviewer == "ann"
+    desk.undo()
+    assert desk.proposals[item].reviewer == "bob"
+
+
+def test_the_tally_counts_states_and_pace(project: Project, desk: Desk) -> None:
+    total = len(desk.proposals)
+    first = desk.tally()
+    assert (first.done, first.flagged, first.left, first.seconds_left) == (0, 0, total, None)
+    for item, decision, seconds in zip(
+        desk.queue(), ["accepted", "rejected", "unsure"], [2.0, 4.0, 60.0], strict=False
+    ):
+        desk.judge([item], decision, seconds=seconds)
+    tally = desk.tally()
+    assert (tally.done, tally.flagged, tally.left, tally.mine_today) == (2, 1, total - 3, 3)
+    assert tally.seconds_each == 4.0
+    assert tally.seconds_left == 4.0 * (total - 3)
+    old = Verdict(desk.queue()[0], Decision.ACCEPTED, "ann", "2020-01-01T00:00:00+00:00", checkpoint="teacher")
+    VerdictLog(project.review_folder / "elsewhere", "ann").append(old)
+    (project.review_folder / "elsewhere" / "ann.sqlite").replace(project.review_folder / "ann.sqlite")
+    assert desk.refresh()
+    assert (desk.tally().done, desk.tally().mine_today) == (1, 0)
+
+
+def test_the_grid_shows_scores_and_verdicts_of_one_animal(project: Project, desk: Desk) -> None:
+    chosen = next(item for item in desk.proposals if item.case == "fish-01")
+    desk.judge([ReviewItem("fish-01")], "accepted")
+    desk.judge([chosen], "rejected")
+    grid = desk.grid("fish-01")
+    assert (grid.organs, grid.slabs) == (project.schema.ids, SLABS)
+    for row, organ in enumerate(grid.organs):
+        for column, slab in enumerate(grid.slabs):
+            known = desk.proposals.get(ReviewItem("fish-01", organ, slab))
+            assert grid.proposed[row, column] == (known is not None)
+            assert grid.decision[row, column] == (str(known.decision) if known else "")
+            assert math.isnan(grid.score[row, column]) if known is None else grid.score[row, column] == known.score
+    assert (grid.decision == "rejected").sum() == 1
+    with pytest.raises(UserError, match="no proposals"):
+        desk.grid("held-out-03")
+
+
+def test_an_organ_that_the_teacher_missed_shows_the_word_on_it(project: Project) -> None:
+    case = project.case("fish-01")
+    record = open_record(case.folder, case.schema)
+    fewer = tuple(unit for unit in record.scores if unit.organ != 3)
+    save_record(replace(record, scores=fewer), case.folder, case.schema)
+    desk = Desk(project, "teacher", "ann")
+    desk.judge([ReviewItem("fish-01", 3, SLABS[1])], "corrected")
+    grid = desk.grid("fish-01")
+    row = grid.organs.index(3)
+    assert grid.decision[row].tolist() == ["", "corrected", ""]
+    assert not grid.proposed[row].any()
+
+
+def test_a_verdict_takes_twenty_milliseconds_on_a_large_project(make_project: Callable[..., Project]) -> None:
+    project = make_project(unlabelled=40, labelled=0, held_out=0)
+    log = VerdictLog(project.review_folder, "bob")
+    many = list(Desk(project, "teacher").proposals)
+    log.append_all([Verdict(item, Decision.UNSURE, "bob", now(), checkpoint="teacher") for item in many[:600]] * 5)
+    desk = Desk(project, "teacher", "ann")
+    spent = []
+    for item in desk.queue("worst")[:40]:
+        began = time.perf_counter()
+        desk.judge([item], "accepted")
+        spent.append(time.perf_counter() - began)
+    assert median(spent) <= 0.02
+
+
+def test_reviewing_loads_no_torch() -> None:
+    code = "import sys; from napari_medaka_kd.workflow import desk, look, readiness; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
