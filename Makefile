@@ -23,11 +23,14 @@ check: .venv/.ready-dev  ## style, types, layers, architecture
 	.venv/bin/lint-imports --no-logo --no-cache
 	.venv/bin/python -m pytest -q tests/test_architecture.py
 
-bench: .venv/.ready-demo  ## the demo with three seeds, as a table; a quarter of an hour on two cores
+bench: .venv/.ready-dev  ## the demo with three seeds and the window, as tables; twenty minutes on two cores
 	.venv/bin/python benchmarks/demo_seeds.py --seeds 0 1 2
+	tools/screen.sh .venv/bin/python benchmarks/stalls.py
+	tools/screen.sh .venv/bin/python benchmarks/reviewing.py
+	tools/screen.sh .venv/bin/python benchmarks/soak.py
 
 shots: .venv/.ready-dev  ## the pictures of docs/img, from the running program
-	tools/shots.sh
+	tools/screen.sh .venv/bin/python tools/shots.py
 
 real: .venv/.ready-demo  ## the main job on real scans; make real DATA=FOLDER
 	.venv/bin/python benchmarks/real.py --data $(DATA)

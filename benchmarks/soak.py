@@ -1,6 +1,6 @@
 """Opening, switching and closing cases a thousand times: what is left behind in layers, widgets, files, memory.
 
-xvfb-run -a -s "-screen 0 1600x1200x24" .venv/bin/python benchmarks/soak.py --cycles 1000
+tools/screen.sh .venv/bin/python benchmarks/soak.py --cycles 1000
 """
 
 import argparse

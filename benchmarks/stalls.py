@@ -1,6 +1,6 @@
 """How long the window stands still while a teacher proposes and a student learns: our child process, and a thread.
 
-xvfb-run -a -s "-screen 0 1600x1200x24" .venv/bin/python benchmarks/stalls.py --seconds 20
+tools/screen.sh .venv/bin/python benchmarks/stalls.py --seconds 20
 """
 
 import argparse

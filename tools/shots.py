@@ -1,6 +1,8 @@
 """The pictures of docs/img, from the running program: every panel, and the four main scenes.
 
-tools/shots.sh [FOLDER]    FOLDER keeps the project between two calls, so that only the pictures are made anew.
+tools/screen.sh .venv/bin/python tools/shots.py [FOLDER]
+
+FOLDER keeps the project between two calls, so that only the pictures are made anew.
 """
 
 import os

@@ -117,7 +117,7 @@ def _await_turn(folder: Path) -> None:
 def _step_back() -> None:
     """Let the window go first."""
     with suppress(psutil.Error):
-        psutil.Process().nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 10))
+        psutil.Process().nice(getattr(psutil, "IDLE_PRIORITY_CLASS", 19))
 
 
 def _interrupt(*_: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _DASHES = (Qt.PenStyle.SolidLine, Qt.PenStyle.DashLine, Qt.PenStyle.DotLine, Qt.PenStyle.DashDotLine)
 _ALL = "mean of all organs"
+_POINTS = 200  # of a curve that are drawn; more cannot be told apart
 _TALL = 7  # lines of text that a plot is high at least
 _SHOWN = 110  # pixels of a preview
 
@@ -34,9 +36,11 @@ class Curves(QWidget):
         super().__init__(parent)
         self.sentence, self.organ = words(), choice("Which organ's curve is drawn.")
         self.losses, self.ious = self._plot("loss"), self._plot("IoU")
-        self.ious.setYRange(0, 1)
+        self._frames: dict[Any, tuple[int, float]] = {}
+        self._lines: dict[Any, dict[str, Any]] = {self.losses: {}, self.ious: {}}
         self.previews = {name: QLabel() for name in ("truth", "teacher", "student")}
         self.training: Training | None = None
+        self._previewed: Preview | None = None
         self._lay_out()
         self.organ.activated.connect(self._on_organ)
 
@@ -49,31 +53,45 @@ class Curves(QWidget):
             fill(self.organ, names)
         self._draw(self.losses, dict(training.losses))
         self._draw_ious(training)
-        if training.preview is not None:
+        if training.preview is not None and training.preview != self._previewed:
+            self._previewed = training.preview
             self._show_preview(training.preview, schema)
 
     def _draw_ious(self, training: Training) -> None:
         organ = self.organ.currentData() or ""
+        taught = training.teacher.get(organ) if organ else _mean(training.teacher)
         if training.ious:
             curve = training.ious.get(organ, ()) if organ else training.mean
-            taught = training.teacher.get(organ) if organ else _mean(training.teacher)
-            self._draw(self.ious, {"student" if training.teacher else "network": curve})
+            curves = {"student" if training.teacher else "network": curve}
         else:
-            taught = None
-            self._draw(self.ious, {"on known labels": training.known})
+            curves = {"on known labels": training.known}
         if taught is not None:
-            pen = pyqtgraph.mkPen(self._ink(), width=1, style=Qt.PenStyle.DashLine)
-            self.ious.addItem(pyqtgraph.InfiniteLine(taught, angle=0, pen=pen, label="teacher"))
+            curves["teacher"] = ((0, taught), (training.steps, taught))
+        self._draw(self.ious, curves)
 
     def _draw(self, plot: Any, curves: Mapping[str, Curve]) -> None:
-        """One line a curve; told apart by dashes as well as by colour."""
-        plot.clear()
-        plot.addLegend(offset=(-4, 4), labelTextSize="7pt")
-        for number, (name, curve) in enumerate(curves.items()):
-            colour = pyqtgraph.intColor(number, hues=max(3, len(curves)), minValue=200)
-            pen = pyqtgraph.mkPen(colour, width=2, style=_DASHES[number % len(_DASHES)])
-            steps, values = np.array(curve, float).reshape(-1, 2).T
-            plot.plot(steps, values, pen=pen, name=name)
+        """One line a curve, kept from one time to the next: making them anew would hold the window up."""
+        lines = self._lines[plot]
+        if lines.keys() != curves.keys():
+            plot.clear()
+            lines.clear()
+            for number, name in enumerate(curves):
+                colour = pyqtgraph.intColor(number, hues=max(3, len(curves)), minValue=200)
+                pen = pyqtgraph.mkPen(colour, width=2, style=_DASHES[number % len(_DASHES)])
+                lines[name] = plot.plot(pen=pen, name=name)
+        self._frame(plot, max((value for curve in curves.values() for _, value in curve), default=1.0))
+        for name, curve in curves.items():
+            steps, values = np.array(curve[:: len(curve) // _POINTS + 1], float).reshape(-1, 2).T
+            lines[name].setData(steps, values)
+
+    def _frame(self, plot: Any, highest: float) -> None:
+        """Keep the axes still while a training runs: drawing them anew costs more than the curves."""
+        assert self.training is not None
+        top = 1.0 if plot is self.ious else 2.0 ** math.ceil(math.log2(max(highest, 1e-3)))
+        frame = (self.training.steps, top)
+        if self._frames.get(plot) != frame:
+            self._frames[plot] = frame
+            plot.setRange(xRange=(0, self.training.steps), yRange=(0, top), disableAutoRange=True)
 
     def _show_preview(self, preview: Preview, schema: LabelSchema) -> None:
         table = colour_table(schema)
@@ -91,10 +109,8 @@ class Curves(QWidget):
         plot.setMouseEnabled(x=False, y=False)
         plot.setMenuEnabled(False)
         plot.hideButtons()
+        plot.addLegend(offset=(-4, 4), labelTextSize="7pt")
         return plot
-
-    def _ink(self) -> Any:
-        return self.palette().windowText().color()
 
     def _on_organ(self, _: int) -> None:
         if self.training is not None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from .session import Session
 
-_SHOWN = 2  # ended tasks
+_FAILED = 2  # in sight at most; of those that ended well the last one is enough
 _MARKS = {
     State.WAITING: "…",
     State.RUNNING: "▶",
@@ -38,7 +38,7 @@ _MARKS = {
 
 
 class TasksWidget(QWidget):
-    """The project's tasks: those under way, then the last few that ended."""
+    """The project's tasks: those under way, then the last ones that ended."""
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -66,8 +66,9 @@ class TasksWidget(QWidget):
 
     def _chosen(self) -> list[Task]:
         tasks = self.session.board.tasks
-        ended = [task for task in tasks if task.state not in PENDING]
-        return [task for task in tasks if task.state in PENDING] + ended[-_SHOWN:][::-1]
+        done = [task for task in tasks if task.state == State.DONE]
+        failed = [task for task in tasks if task.state not in (State.DONE, *PENDING)]
+        return [task for task in tasks if task.state in PENDING] + failed[-_FAILED:][::-1] + done[-1:]
 
     def _on_project(self, _: object) -> None:
         self.refresh()

@@ -65,7 +65,7 @@ def segment(
         yield Progress(f"segment with {checkpoint}", done, len(chosen))
         point = first.point if case.id == first.case else None
         voxels, seconds = segmenter.voxels, segmenter.seconds
-        yield from segment_volume(case.volume, case.body, card, segmenter, point)
+        yield from segment_volume(replace(case.volume, name=case.id), case.body, card, segmenter, point)
         if segmenter.voxels > voxels:
             _keep_speed(segmenter, segmenter.voxels - voxels, segmenter.seconds - seconds, folder)
     yield Progress(f"segment with {checkpoint}", len(chosen), len(chosen))

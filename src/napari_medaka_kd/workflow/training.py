@@ -91,7 +91,8 @@ class Training:
     def sentence(self) -> str:
         """How it goes, for people."""
         words = {"improving": "still improving", "flat": "flat: it hardly gains any more", "unknown": "just begun"}
-        said = f"Step {self.step} of {self.steps}, {words[self.trend]}."
+        how = words[self.trend] if self.step < self.steps else "done"
+        said = f"{self.run}: step {self.step} of {self.steps}, {how}."
         if self.mean and self.teacher:
             gain = 100 * (self.mean[-1][1] - np.mean(list(self.teacher.values())))
             said += f" Mean IoU {self.mean[-1][1]:.1%}, {gain:+.1f} points against the teacher, on a few places."

@@ -78,11 +78,21 @@ class DistilPanel(QWidget):
         self._running = None if task is None else _name_of(task.argv)
         self.stop.setVisible(self._running is not None and self.session.board.active == task)
         self.open_results.setVisible(self._running is None and self.name_taken("student"))
+        self._bring_up(self._running is not None)
         runs = trainings(project)
         training = read_training(project, runs[0]) if runs else None
         if training is not None and training != self._drawn:
             self._drawn = training
             self._curves().show_training(training, project.schema)
+
+    def _bring_up(self, running: bool) -> None:
+        """The curves stand above all else while something is learned, and below it afterwards."""
+        inner = self.work.layout()
+        assert isinstance(inner, QVBoxLayout)
+        wanted = 0 if running else inner.count() - 1
+        if inner.indexOf(self.progress) != wanted:
+            inner.removeWidget(self.progress)
+            inner.insertWidget(wanted, self.progress)
 
     def name_taken(self, name: str) -> bool:
         return self.session.project is not None and name in self.session.project.checkpoints
@@ -222,7 +232,11 @@ class DistilPanel(QWidget):
         return table
 
     def _lay_out(self) -> None:
-        self.work, self._progress = QWidget(), QVBoxLayout()
+        self.work, self.progress = QWidget(), QWidget()
+        self._progress = QVBoxLayout(self.progress)
+        self._progress.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.stop, self.open_results):
+            self._progress.addWidget(widget)
         self._folds: dict[str, tuple[SettingsForm, QCollapsible]] = {}
         rows = QFormLayout()
         for title, widget in (("Teacher", self.teacher), ("Strategy", self.strategy), ("Name", self.name)):
@@ -239,9 +253,7 @@ class DistilPanel(QWidget):
         folds = [fold for _, fold in self._folds.values()]
         for widget in (*folds, self._fold("Settings: training", self.forms["rest"]), self.command, self.start):
             inner.addWidget(widget)
-        for widget in (self.stop, self.open_results):
-            inner.addWidget(widget)
-        inner.addLayout(self._progress)
+        inner.addWidget(self.progress)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 4, 0, 0)
         column.addWidget(self.empty)

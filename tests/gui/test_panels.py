@@ -1,0 +1,207 @@
+"""The panels Cases, Segment and Distil, and the list of tasks: what they show, and what their buttons begin."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from qtpy.QtCore import QMimeData, QPoint, Qt, QUrl
+from qtpy.QtGui import QDropEvent
+from qtpy.QtWidgets import QPlainTextEdit
+
+from napari_medaka_kd.gui.panels.cases import CasesPanel
+from napari_medaka_kd.gui.panels.distil import DistilPanel
+from napari_medaka_kd.gui.panels.segment import SegmentPanel
+from napari_medaka_kd.gui.session import Session
+from napari_medaka_kd.gui.tasks import TasksWidget
+from napari_medaka_kd.networks.checkpoint import Checkpoint
+from napari_medaka_kd.project import Project
+from napari_medaka_kd.settings import NetworkSettings
+from napari_medaka_kd.volumes.phantom import MEDAKA
+
+KINDS = [CasesPanel, SegmentPanel, DistilPanel]
+
+
+@pytest.fixture
+def begun(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The command lines that were begun, instead of beginning them."""
+    lines: list[list[str]] = []
+    monkeypatch.setattr(session.board, "start", lambda title, argv: lines.append(list(argv)))
+    return lines
+
+
+@pytest.fixture
+def taught(session: Session, make_project: Callable[..., Project]) -> Project:
+    """A project open that has a teacher's card, as far as the panels look at it."""
+    project = make_project()
+    folder = project.checkpoint("teacher")
+    folder.mkdir(parents=True)
+    card = Checkpoint(name="teacher", network=NetworkSettings(), organs=MEDAKA, trained_on=("labelled-00",))
+    (folder / "checkpoint.json").write_text(card.model_dump_json())
+    session.open_project(project.folder)
+    return project
+
+
+def shown(qtbot: Any, kind: type[Any], session: Session) -> Any:
+    panel = kind(session)
+    qtbot.addWidget(panel)
+    panel.resize(320, 800)
+    panel.show()
+    return panel
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_a_project_it_says_what_to_do(qtbot: Any, session: Session, kind: type[Any]) -> None:
+    panel = shown(qtbot, kind, session)
+    note = panel.help if hasattr(panel, "help") else panel.empty
+    assert note.isVisible()
+    assert "project" in note.text()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_fits_into_a_narrow_dock(qtbot: Any, session: Session, taught: Project, kind: type[Any]) -> None:
+    assert shown(qtbot, kind, session).minimumSizeHint().width() <= 320
+
+
+def test_animals_are_listed_with_their_state_and_organs(qtbot: Any, session: Session, taught: Project) -> None:
+    table = shown(qtbot, CasesPanel, session).table
+    rows = [[table.item(row, column).text() for column in range(3)] for row in range(table.rowCount())]
+    assert [row[0] for row in rows] == ["fish-01", "fish-02", "held-out-03", "labelled-00"]
+    assert rows[0][1] == "scored"
+    assert rows[2][1] == "held out, labelled"
+    assert all(row[2].endswith(" / 12") and not row[2].startswith("0") for row in rows)
+
+
+def test_choosing_an_animal_shows_it(qtbot: Any, session: Session, taught: Project) -> None:
+    panel = shown(qtbot, CasesPanel, session)
+    panel.table.selectRow(3)
+    assert session.case is not None
+    assert session.case.id == "labelled-00"
+
+
+def test_a_scan_that_is_dropped_is_asked_about_and_then_added(
+    qtbot: Any, session: Session, taught: Project, begun: list[list[str]], tmp_path: Path
+) -> None:
+    panel = shown(qtbot, CasesPanel, session)
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(tmp_path / "fish 7.nii.gz"))])
+    action, buttons = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton
+    panel.dropEvent(QDropEvent(QPoint(5, 5).toPointF(), action, data, buttons, Qt.KeyboardModifier.NoModifier))
+    assert panel.scan.isVisible()
+    panel.scan.case.setText("fish-7")
+    panel.scan.held_out.click()
+    panel.scan.size.setText("2, 1, 1")
+    panel.scan.add()
+    file = str(tmp_path / "fish 7.nii.gz")
+    assert begun == [["add", str(taught.folder), file, "--id", "fish-7", "--held-out", "--voxel-size", "2", "1", "1"]]
+
+
+def test_a_new_project_is_made_of_names(qtbot: Any, session: Session, tmp_path: Path) -> None:
+    panel = shown(qtbot, CasesPanel, session)
+    panel.new.folder.setText(str(tmp_path / "mice"))
+    panel.new.organs.setPlainText("brain, heart\nliver")
+    panel.new.make()
+    assert session.project is not None
+    assert session.project.schema.names == ("brain", "heart", "liver")
+    assert "Drop a scan" in panel.help.text()
+
+
+def test_without_a_teacher_one_is_trained_with_the_projects_knobs(
+    qtbot: Any, session: Session, make_project: Callable[..., Project], begun: list[list[str]]
+) -> None:
+    project = make_project()
+    (project.folder / "settings.toml").write_text("[train]\nfit = { steps = 7 }\n")
+    session.open_project(project.folder)
+    panel = shown(qtbot, SegmentPanel, session)
+    assert "Train a teacher" in panel.help.text()
+    assert not panel.work.isVisible()
+    panel.train.form.groups["fit"].fields["steps"].widget.setValue(9)
+    panel.train.train()
+    assert begun == [["train", str(project.folder), "--name", "teacher", "--set", "fit.steps=9"]]
+    assert "fit.steps=9" in panel.train.command.text.text()
+
+
+def test_segmenting_begins_where_one_looks_and_scores_afterwards(
+    qtbot: Any, session: Session, taught: Project, begun: list[list[str]]
+) -> None:
+    panel = shown(qtbot, SegmentPanel, session)
+    session.look_at("fish-02")
+    session.look((3.0, 4.0, 5.0))
+    panel.segment_all()
+    segment, score = begun
+    assert segment[:4] == ["segment", str(taught.folder), "--checkpoint", "teacher"]
+    assert segment[4:] == ["--first", "fish-02", "--at", "3", "4", "5"]
+    assert score == ["score", str(taught.folder), "--checkpoint", "teacher"]
+    panel.score.click()
+    panel.segment_this()
+    assert begun[2][-2:] == ["--case", "fish-02"]
+    assert len(begun) == 3
+
+
+def test_the_doubt_is_shown_from_the_panel_and_the_panel_follows_the_key(
+    qtbot: Any, session: Session, taught: Project
+) -> None:
+    panel = shown(qtbot, SegmentPanel, session)
+    panel.doubt.click()
+    assert session.overlay == "both"
+    session.cycle_overlay()
+    assert not panel.doubt.isChecked()
+
+
+def test_readiness_is_shown_organ_by_organ(qtbot: Any, session: Session, taught: Project) -> None:
+    panel = shown(qtbot, DistilPanel, session)
+    assert panel.table.rowCount() == 12
+    assert panel.start.isEnabled()
+    assert "⚠" in panel.warnings.text()
+
+
+def test_the_command_is_shown_and_begun_as_shown(
+    qtbot: Any, session: Session, taught: Project, begun: list[list[str]]
+) -> None:
+    panel = shown(qtbot, DistilPanel, session)
+    panel.forms["self_training"].fields["temperature"].widget.setValue(3.0)
+    panel.start.click()
+    wanted = ["distil", str(taught.folder), "--teacher", "teacher", "--name", "student"]
+    assert begun == [[*wanted, "--strategy", "self_training", "--set", "strategy.temperature=3.0"]]
+    assert panel.command.text.text().endswith("strategy.temperature=3.0")
+
+
+def test_what_is_missing_goes_to_the_front_of_the_queue(qtbot: Any, session: Session, taught: Project) -> None:
+    panel = shown(qtbot, DistilPanel, session)
+    wanted = panel.found.review_next
+    panel.review.click()
+    assert session.review.queue[: len(wanted)] == wanted
+    assert session.review.item == wanted[0]
+
+
+def test_tasks_are_listed_until_they_are_dismissed(qtbot: Any, session: Session, taught: Project) -> None:
+    widget = shown(qtbot, TasksWidget, session)
+    assert widget.rows == {}
+    task = session.start("look around", ["status", str(taught.folder)])
+    assert task is not None
+    (row,) = widget.rows.values()
+    assert row.stop.isVisibleTo(widget)
+    qtbot.waitUntil(lambda: task.state == "done", timeout=60_000)
+    session.board.take(session.board.tasks)
+    assert row.dismiss.isVisibleTo(widget)
+    assert "look around" in row.title.text()
+    row.dismiss.click()
+    assert widget.rows == {}
+
+
+def test_what_went_wrong_is_told_in_its_row_and_in_the_log(qtbot: Any, session: Session, taught: Project) -> None:
+    widget = shown(qtbot, TasksWidget, session)
+    heard: list[str] = []
+    hear = heard.append
+    session.went_wrong.connect(hear)
+    task = session.start("segment", ["segment", str(taught.folder), "--checkpoint", "nobody"])
+    assert task is not None
+    qtbot.waitUntil(lambda: task.state == "failed", timeout=60_000)
+    session.board.take(session.board.tasks)
+    (row,) = widget.rows.values()
+    assert "There is no checkpoint" in row.detail.text()
+    assert "There is no checkpoint" in heard[0]
+    row.show_log()
+    words = row.findChild(QPlainTextEdit)
+    assert "medaka-kd segment" in words.toPlainText()
+    words.window().close()
