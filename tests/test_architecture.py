@@ -205,3 +205,10 @@ def test_the_search_for_unsafe_code_finds_it(code: str) -> None:
 
 def test_the_search_for_unsafe_code_lets_honest_code_pass() -> None:
     assert unsafe_lines("network.eval(); np.load(file, allow_pickle=False); yaml.safe_load(text)") == []
+
+
+def test_the_dock_loads_no_torch_and_nothing_that_plots() -> None:
+    code = "import sys, napari_medaka_kd.gui.dock; slow = [m for m in ('torch', 'monai', 'pyqtgraph', 'matplotlib', "
+    code += "'scipy.ndimage', 'sklearn') if m in sys.modules]; assert slow == [], slow"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr

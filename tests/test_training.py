@@ -199,7 +199,7 @@ def test_the_trend_is_told_once_there_is_enough_to_tell_it_by(project, values, t
     write_figures(project, "distil-x", rows)
     training = read_training(project, "distil-x")
     assert training.trend == trend
-    assert training.sentence.startswith(f"Step {10 * len(values)} of ")
+    assert training.sentence.startswith(f"distil-x: step {10 * len(values)} of ")
 
 
 def test_the_known_labels_show_the_trend_where_nothing_is_held_out(project):

@@ -67,7 +67,7 @@ class MedakaDock(QWidget):
         self.session = Session(reviewer=self.preferences.reviewer)
         self.session.review.order = self.preferences.order
         self.session.play = play_aside
-        self.scene = Scene(napari_viewer, self.session)
+        self.scene = Scene(napari_viewer, self.session, self.preferences.ghost)
         self.keys = KeyBindings(napari_viewer, self.session, self.scene)
         self.follower = Follower(self.session)
         self.views: OrthoViews | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -67,12 +68,13 @@ class _Watch(partial[Any]):
 
 def _watch(folder: Path, stopped: threading.Event, _: list[str]) -> Iterator[tuple[Path, tuple[Task, ...]]]:
     """Read the tasks of a project until all have ended."""
-    while not stopped.is_set():
-        known = tasks(folder)
-        yield folder, known
-        if not any(task.state in PENDING for task in known):
-            return
-        stopped.wait(_LOOK)
+    going_on = True
+    while going_on and not stopped.is_set():
+        with suppress(OSError):  # a disk that is away for a moment
+            known = tasks(folder)
+            going_on = any(task.state in PENDING for task in known)  # before the window looks: it must see the end
+            yield folder, known
+        stopped.wait(_LOOK if going_on else 0)
 
 
 def play_aside(job: Job[Any], done: Callable[[Any], None]) -> None:

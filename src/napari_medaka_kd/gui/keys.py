@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from functools import partial
 from inspect import isgeneratorfunction
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 PAINTED = "correction"  # the layer of the crop that is painted
+_MAC = sys.platform == "darwin"
 
 #: What a key does; one that yields undoes on release what it did on being pressed.
 Deed: TypeAlias = "Callable[[Session, Any], Iterator[None] | None]"
@@ -42,7 +44,12 @@ class Key:
     @property
     def shown(self) -> str:
         """As people read it: ``Shift+N``."""
-        return self.name.replace("Control", "Ctrl").replace("-", "+")
+        return self.name.replace("Control", "Cmd" if _MAC else "Ctrl").replace("-", "+")
+
+    @property
+    def binding(self) -> str:
+        """As napari binds it here: what is Control elsewhere is Command, its Meta, on a Mac."""
+        return self.name.replace("Control", "Meta") if _MAC else self.name
 
 
 def _hold(_: Session, scene: Scene) -> Iterator[None]:
@@ -129,7 +136,7 @@ class KeyBindings:
         for key in KEYS.values():
             if painted and not key.painting:
                 continue
-            target.bind_key(key.name, self._deed(key), overwrite=True)
+            target.bind_key(key.binding, self._deed(key), overwrite=True)
 
     def _deed(self, key: Key) -> Callable[[Any], Iterator[None] | None]:
         if isgeneratorfunction(key.deed):

@@ -9,7 +9,7 @@ from napari.layers import Image, Labels, Layer
 from psygnal import Signal
 
 from .ahead import read_ahead
-from .colours import isolate, name_organs
+from .colours import GHOST, isolate, name_organs
 from .crop import CropLayer
 from .gaze import Gaze
 from .session import spoken
@@ -44,13 +44,15 @@ class Scene:
         Whether the scan is shown alone, for as long as a key is held.
     crop
         What is being painted.
+    ghost
+        Opacity of the neighbours of the organ that stands out.
     """
 
     redrawn = Signal()  # data, colours or visibility differ
     went_wrong = Signal(str)
 
-    def __init__(self, viewer: Any, session: Session) -> None:
-        self.viewer, self.session = viewer, session
+    def __init__(self, viewer: Any, session: Session, ghost: float = GHOST) -> None:
+        self.viewer, self.session, self.ghost = viewer, session, ghost
         self.shown: Shown | None = None
         self.crop: CropLayer | None = None
         self.organ, self.hidden = _ALL, False
@@ -186,7 +188,6 @@ class Scene:
             self._colour()
         made = "uncertainty" not in self._layers
         doubt = shown.doubt or blank(shown.scan, np.dtype(np.uint8))
-        looks = {"colormap": "magma", "blending": "additive", "opacity": _DOUBT, "contrast_limits": (0, 255)}
         looks = {"contrast_limits": (0, 255), "colormap": "magma", "blending": "additive", "opacity": _DOUBT}
         self._fill("uncertainty", doubt, Image, visible=self._is_visible("uncertainty"), **looks)
         if made:
@@ -211,7 +212,7 @@ class Scene:
         """Let the organ that is looked at stand out."""
         organs = self._layers.get("organs")
         if organs is not None and self.shown is not None:
-            organs.colormap = isolate(self.shown.case.schema, self.organ)
+            organs.colormap = isolate(self.shown.case.schema, self.organ, self.ghost)
 
     def _is_visible(self, name: str) -> bool:
         if self.hidden or self.shown is None:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QGuiApplication
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QToolButton,
+    QWidget,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -49,6 +58,15 @@ def fill(box: QComboBox, choices: Mapping[str, object], chosen: object = None) -
         box.addItem(text, value)
     box.setCurrentIndex(max(0, box.findData(before)) if choices else -1)
     box.blockSignals(False)
+
+
+def scroll_to_top(panel: QWidget) -> None:
+    """Show the top of a panel, whatever it lies in."""
+    above = panel.parentWidget()
+    while above is not None and not isinstance(above, QScrollArea):
+        above = above.parentWidget()
+    if above is not None:
+        above.verticalScrollBar().setValue(0)
 
 
 class CommandLine(QWidget):

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
-from scipy import optimize, special
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -164,6 +163,8 @@ class _Line:
     bias: float
 
     def probability(self, evidence: Floats) -> Floats:
+        from scipy import special
+
         logit = ((evidence - self.mean) / self.spread) @ self.slope + self.bias
         return np.asarray(special.expit(np.clip(logit, -40, 40)))
 
@@ -185,6 +186,8 @@ def _out_of_fold(rows: Examples, prior: Floats) -> Floats:
 
 def _fit_line(rows: Examples, prior: Floats) -> _Line:
     """The most probable slopes under a Gaussian prior around ``prior``, none of the other sign than its."""
+    from scipy import optimize, special  # half a second, which the window must not wait for
+
     mean, spread = rows.evidence.mean(0), rows.evidence.std(0)
     spread = np.where(spread > 1e-9, spread, 1.0)
     scaled = np.column_stack(((rows.evidence - mean) / spread, np.ones(len(rows))))

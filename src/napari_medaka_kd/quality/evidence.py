@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from napari_medaka_kd.volumes.body import Body, normalise
 
@@ -95,6 +94,8 @@ def overlaps(classes: npt.NDArray[np.int64], truth: npt.NDArray[np.int64], slab:
 
 
 def _boxes(classes: npt.NDArray[np.int64]) -> Iterator[tuple[int, tuple[slice, slice, slice]]]:
+    from scipy import ndimage
+
     for number, box in enumerate(ndimage.find_objects(classes.astype(np.int32)), start=1):
         if box is not None:
             z, y, x = box
@@ -104,6 +105,8 @@ def _boxes(classes: npt.NDArray[np.int64]) -> Iterator[tuple[int, tuple[slice, s
 def _features(
     reading: Reading, organ: int, region: tuple[slice, slice, slice], cohort: Cohort
 ) -> npt.NDArray[np.float64]:
+    from scipy import ndimage
+
     mask = reading.classes[region] == organ
     inside = 1 - reading.doubt[region][mask] / 255
     wide = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in region)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 if TYPE_CHECKING:
     from typing import Any
@@ -21,6 +20,8 @@ def between(first: Mask, last: Mask, steps: int) -> Mask:
     how near each slice is, is positive inside. What is in both masks is in every one between, what is in neither in
     none. Where one mask is empty, so are all between.
     """
+    from scipy import ndimage
+
     if first.shape != last.shape:
         raise ValueError(f"the slices have {first.shape} and {last.shape} pixels")
     masks = np.zeros((steps, *first.shape), bool)
@@ -35,6 +36,8 @@ def between(first: Mask, last: Mask, steps: int) -> Mask:
 
 def _depth(mask: Mask) -> npt.NDArray[Any]:
     """Distance from the outline in pixels, positive inside; what is beyond the array is outside."""
+    from scipy import ndimage
+
     inside = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
     outside = ndimage.distance_transform_edt(~mask)
     distance: npt.NDArray[Any] = np.where(mask, inside - 0.5, 0.5 - outside)

@@ -15,7 +15,7 @@ from napari_medaka_kd.workflow.readiness import Readiness, readiness
 from napari_medaka_kd.workflow.training import Training, read_training, stop_training, trainings
 
 from ..form import SettingsForm
-from ..parts import CommandLine, button, choice, fill, words
+from ..parts import CommandLine, button, choice, fill, scroll_to_top, words
 
 if TYPE_CHECKING:
     from ..curves import Curves
@@ -28,6 +28,7 @@ _TIPS = (
     "open ones that score high enough to be learned from",
 )  # fmt: skip
 _ROWS = 6
+_NAMES = {"train": "teacher", "distil": "student"}  # what a command calls it that is not told
 
 
 class DistilPanel(QWidget):
@@ -93,6 +94,7 @@ class DistilPanel(QWidget):
         if inner.indexOf(self.progress) != wanted:
             inner.removeWidget(self.progress)
             inner.insertWidget(wanted, self.progress)
+            scroll_to_top(self)
 
     def name_taken(self, name: str) -> bool:
         return self.session.project is not None and name in self.session.project.checkpoints
@@ -273,5 +275,5 @@ class DistilPanel(QWidget):
         return fold
 
 
-def _name_of(argv: tuple[str, ...]) -> str | None:
-    return argv[argv.index("--name") + 1] if "--name" in argv[:-1] else None
+def _name_of(argv: tuple[str, ...]) -> str:
+    return argv[argv.index("--name") + 1] if "--name" in argv[:-1] else _NAMES[argv[0]]
