@@ -44,7 +44,8 @@ def pixels(pane: Pane) -> npt.NDArray[np.uint8]:
     """What the pane looks like, (h, w, 4)."""
     image = pane.grab().toImage().convertToFormat(pane.grab().toImage().Format.Format_RGBA8888)
     bits = image.constBits()
-    bits.setsize(image.sizeInBytes())
+    if hasattr(bits, "setsize"):  # PyQt6 does not know how long it is
+        bits.setsize(image.sizeInBytes())
     return np.frombuffer(bytes(bits), np.uint8).reshape(image.height(), image.width(), 4)
 
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 _DASHES = (Qt.PenStyle.SolidLine, Qt.PenStyle.DashLine, Qt.PenStyle.DotLine, Qt.PenStyle.DashDotLine)
 _ALL = "mean of all organs"
 _POINTS = 200  # of a curve that are drawn; more cannot be told apart
-_TALL = 7  # lines of text that a plot is high at least
+_COLOURS = ("#56b4e9", "#e69f00", "#f0e442", "#cc79a7", "#009e73")  # Okabe and Ito: told apart by everyone
+_TALL = 9  # lines of text that a plot is high
 _SHOWN = 110  # pixels of a preview
 
 
@@ -76,8 +77,7 @@ class Curves(QWidget):
             plot.clear()
             lines.clear()
             for number, name in enumerate(curves):
-                colour = pyqtgraph.intColor(number, hues=max(3, len(curves)), minValue=200)
-                pen = pyqtgraph.mkPen(colour, width=2, style=_DASHES[number % len(_DASHES)])
+                pen = pyqtgraph.mkPen(_COLOURS[number % len(_COLOURS)], width=2, style=_DASHES[number % len(_DASHES)])
                 lines[name] = plot.plot(pen=pen, name=name)
         self._frame(plot, max((value for curve in curves.values() for _, value in curve), default=1.0))
         for name, curve in curves.items():
@@ -105,7 +105,7 @@ class Curves(QWidget):
         plot = pyqtgraph.PlotWidget(background=None)
         plot.setLabel("left", left)
         plot.setLabel("bottom", "step")
-        plot.setMinimumHeight(_TALL * self.fontMetrics().height())
+        plot.setFixedHeight(_TALL * self.fontMetrics().height())
         plot.setMouseEnabled(x=False, y=False)
         plot.setMenuEnabled(False)
         plot.hideButtons()

@@ -44,6 +44,10 @@ class Follower:
     def stop(self) -> None:
         """Follow no longer; the tasks run on."""
         self._stopped.set()
+        if self._worker is not None:
+            self._worker.yielded.disconnect(self._on_tasks)
+            self._worker.finished.disconnect(self._on_end)
+            self._worker = None
 
     def _on_tasks(self, seen: tuple[Path, tuple[Task, ...]]) -> None:
         folder, known = seen
@@ -54,8 +58,7 @@ class Follower:
 
     def _on_end(self) -> None:
         self._worker = None
-        if not self._stopped.is_set():
-            self.wake()
+        self.wake()
 
 
 class _Watch(partial[Any]):
