@@ -116,7 +116,7 @@ def test_the_phantom_opens_from_the_menu_of_samples_in_micrometres() -> None:
     image, organs = viewer.open_sample("napari-medaka-kd", "phantom")
     assert image.data.shape == organs.data.shape
     assert [str(unit) for unit in viewer.layers.extent.units] == ["micrometer"] * 3
-    assert tuple(viewer.dims.axis_labels) == ("z", "y", "x")
+    assert image.axis_labels == organs.axis_labels == ("z", "y", "x")
     present = np.unique(organs.data)
     assert len(present) >= 9
     assert set(present) <= set(organs.features["index"])
