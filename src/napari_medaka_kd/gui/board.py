@@ -66,10 +66,14 @@ class Board:
         self.take(tuple(known for known in self.tasks if known.folder != task.folder))
 
     def take(self, tasks: tuple[Task, ...]) -> None:
-        """Note how the tasks stand now, and tell which have ended since."""
-        before, self.tasks = self._open, tasks
+        """Note how the tasks stand now, and tell which have ended since.
+
+        ``tasks`` may have been looked at before the last ones were begun here; those are kept.
+        """
+        since = tuple(task for task in self.tasks if task not in tasks and task.folder.exists())
+        before, self.tasks = self._open, (*tasks, *since)
         self._open = frozenset(task.folder for task in self.pending)
         self.changed.emit()
-        for task in tasks:
+        for task in self.tasks:
             if task.folder in before - self._open:
                 self.ended.emit(task)
