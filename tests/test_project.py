@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -178,16 +179,20 @@ def test_a_scan_with_nan_leaves_nothing(project: Project) -> None:
     assert leftovers(project) == []
 
 
-def test_a_cancelled_adding_leaves_nothing_at_any_step(project: Project) -> None:
+def test_a_cancelled_adding_can_be_gone_on_with_at_any_step(project: Project) -> None:
     scan, labels = make_scan()
     steps = sum(1 for _ in add_case(project, scan, labels, "whole", held_out=False))
     assert steps >= 3
     for stop in range(1, steps + 1):
-        job = add_case(project, scan, labels, "cut", held_out=False)
+        job = add_case(project, scan, labels, f"cut-{stop}", held_out=False)
         for _ in range(stop):
             next(job)
         job.close()
-        assert leftovers(project) == ["whole"]
+        assert [case.id for case in project.cases if case.id == f"cut-{stop}"] == []
+        added = drain(add_case(project, scan, labels, f"cut-{stop}", held_out=False))
+        np.testing.assert_array_equal(added.volume.read(), scan.read())
+        np.testing.assert_array_equal(added.labels(MANUAL).volume.read(), labels.volume.read())
+    assert not [name for name in leftovers(project) if name.startswith(".")]
 
 
 def test_a_case_is_not_added_by_two_at_once(project: Project) -> None:
@@ -200,7 +205,7 @@ def test_a_case_is_not_added_by_two_at_once(project: Project) -> None:
     assert drain(first).id == "x"
 
 
-def test_what_a_killed_process_left_is_swept_and_the_case_can_be_added(project: Project) -> None:
+def test_what_a_killed_process_left_waits_for_a_week_and_the_case_can_be_added(project: Project) -> None:
     script = (
         "import sys, os, signal; sys.path.insert(0, sys.argv[1]); from pathlib import Path\n"
         "from test_project import make_scan, add_case, open_project\n"
@@ -213,8 +218,18 @@ def test_what_a_killed_process_left_is_swept_and_the_case_can_be_added(project: 
     assert leftovers(project) == [".x.partial"]
     assert project.cases == ()
     add(project, "y")
-    assert leftovers(project) == ["y"]
+    assert leftovers(project) == [".x.partial", "y"]
     assert add(project, "x").labelled
+    assert leftovers(project) == ["x", "y"]
+
+
+def test_what_a_killed_process_left_a_week_ago_is_swept(project: Project) -> None:
+    partial = project.folder / "cases" / ".x.partial"
+    partial.mkdir(parents=True)
+    (partial / "owner").touch()
+    os.utime(partial / "owner", (0, 0))
+    add(project, "y")
+    assert leftovers(project) == ["y"]
 
 
 def test_a_damaged_case_names_its_file(project: Project) -> None:

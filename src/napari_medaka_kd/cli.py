@@ -28,6 +28,11 @@ Turns = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Turn one of the knobs below: --set fit.steps=500."),
 ]
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A TOML file of knobs.")]
+VoxelSize = Annotated[
+    tuple[float, float, float] | None,
+    typer.Option("--voxel-size", metavar="Z Y X", help="In µm, for a file that does not say."),
+]
+SCAN = "OME-Zarr, TIFF (file or folder of slices), NIfTI or NRRD."
 CheckpointName = Annotated[str, typer.Option("--checkpoint", help="Which checkpoint.")]
 
 
@@ -65,14 +70,11 @@ def init(
 @app.command()
 def add(
     project: ProjectFolder,
-    scan: Annotated[Path, typer.Argument(help="OME-Zarr, TIFF (file or folder of slices), NIfTI or NRRD.")],
+    scan: Annotated[Path, typer.Argument(help=SCAN)],
     labels: Annotated[Path | None, typer.Option("--labels", help="Organ ids on the scan's grid.")] = None,
     case: Annotated[str, typer.Option("--id", help="Name of the case; the file's if empty.")] = "",
     held_out: Annotated[bool, typer.Option("--held-out", help="Keep for evaluation; never trained on.")] = False,
-    voxel_size: Annotated[
-        tuple[float, float, float] | None,
-        typer.Option("--voxel-size", metavar="Z Y X", help="In µm, for a file that does not say."),
-    ] = None,
+    voxel_size: VoxelSize = None,
     as_json: Json = False,
 ) -> None:
     """Copy a scan into a project, with its labels if it has any."""
@@ -84,6 +86,26 @@ def add(
         made = play(run(open_project(project), given))
         shape = made.volume.shape
         say(f"Case {made.id!r}: {shape} voxels.", {"case": made.id, "shape": shape, "labelled": made.labelled}, as_json)
+
+
+@app.command()
+def convert(
+    scan: Annotated[Path, typer.Argument(help=SCAN)],
+    target: Annotated[Path, typer.Argument(help="The pyramid to make: NAME.ome.zarr.")],
+    voxel_size: VoxelSize = None,
+    window: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--window", metavar="LOW HIGH", help="Percentiles to spread over 8 bits; else nothing is scaled."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Copy a scan to an OME-Zarr pyramid; stopped or killed, the same command goes on where it was."""
+    with plain_failures(as_json):
+        from .workflow.convert import convert as run
+
+        made = play(run(scan, target, voxel_size, window))
+        said = f"{target}: {made.shape} voxels of {made.dtype}, {len(made.levels)} levels."
+        say(said, {"target": str(target), "shape": made.shape, "levels": len(made.levels)}, as_json)
 
 
 @app.command(epilog=f"Knobs:\n\n{listed(TrainSettings())}")

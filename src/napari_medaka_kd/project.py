@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 import tomllib
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from napari_medaka_kd.volumes.body import Body, find_body
 from napari_medaka_kd.volumes.label_store import label_names, open_saved_labels, save_labels
 from napari_medaka_kd.volumes.labels import LabelMap, LabelSchema
 from napari_medaka_kd.volumes.open import open_volume
-from napari_medaka_kd.volumes.save import save_volume
+from napari_medaka_kd.volumes.save import is_saved, save_volume
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +39,7 @@ _CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _CHECKPOINT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # it names label maps too, whose generations have a dot
 _RULE = ", - and _, beginning with a letter or digit."
 _OWNER = "owner"  # a file that is held open as long as its case is being added
+_LEFTOVER = 7 * 24 * 3600.0  # seconds that a case whose process died waits to be added again
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,10 @@ def open_project(folder: Path) -> Project:
 
 
 def add_case(project: Project, scan: Volume, labels: LabelMap | None, case_id: str, held_out: bool) -> Job[Case]:
-    """Copy a scan, and its labels as :data:`MANUAL`, into the project; a failed or closed job leaves nothing.
+    """Copy a scan, and its labels as :data:`MANUAL`, into the project.
+
+    A failed job leaves nothing. One that was closed or killed goes on where it was when the same is added again; what
+    nobody goes on with is removed after a week.
 
     Parameters
     ----------
@@ -225,6 +230,8 @@ def add_case(project: Project, scan: Volume, labels: LabelMap | None, case_id: s
             "Give labels that were drawn on this very scan.",
         )
     with _claimed(cases / f".{case_id}.partial") as partial:
+        if not is_saved(scan, partial / _STORE):
+            shutil.rmtree(partial / _STORE, ignore_errors=True)
         saved = yield from save_volume(scan, partial / _STORE)
         if labels is not None:
             yield from save_labels(LabelMap(labels.volume, project.schema), partial / _STORE, MANUAL)
@@ -262,7 +269,7 @@ def _claimed(partial: Path) -> Iterator[Path]:
         sync_folder(partial)  # the files in it were synced as they were written
         partial.rename(partial.with_name(_id_of(partial)))
         sync_folder(partial.parent)
-    except BaseException:
+    except Exception:
         shutil.rmtree(partial, ignore_errors=True)
         raise
 
@@ -272,9 +279,9 @@ def _claim(partial: Path) -> IO[bytes]:
     partial.parent.mkdir(exist_ok=True)
     with locked(partial.parent / ".claims"):
         _sweep(partial.parent)
-        if partial.exists():
+        if _is_owned(partial):
             raise UserError(f"Case {_id_of(partial)!r} is being added by another process.", "Wait until it is there.")
-        partial.mkdir()
+        partial.mkdir(exist_ok=True)
         owner = (partial / _OWNER).open("wb")
         share(owner)
     return owner
@@ -285,11 +292,17 @@ def _id_of(partial: Path) -> str:
 
 
 def _sweep(cases: Path) -> None:
-    """Remove what dead processes left behind of cases they were adding."""
+    """Remove what dead processes left behind long ago of cases they were adding."""
     for partial in cases.glob(".*.partial"):
         owner = partial / _OWNER
-        if not (owner.is_file() and in_use(owner)):
+        last = owner.stat().st_mtime if owner.is_file() else 0.0
+        if not _is_owned(partial) and time.time() - last > _LEFTOVER:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def _is_owned(partial: Path) -> bool:
+    owner = partial / _OWNER
+    return owner.is_file() and in_use(owner)
 
 
 def _children(folder: Path, card: str) -> list[Path]:

@@ -68,6 +68,23 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+def claim(path: Path) -> IO[bytes]:
+    """Be the only one who holds ``path``, until the file that is returned is closed or the process ends.
+
+    Raises
+    ------
+    OSError
+        If someone holds it.
+    """
+    file = path.open("a+b")
+    try:
+        _lock(file, shared=False, wait=False)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
 def share(file: IO[bytes]) -> None:
     """Say that ``file`` is in use, until it is closed or the process ends."""
     _lock(file, shared=True, wait=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import weakref
@@ -24,7 +25,7 @@ class Ledger:
     def __init__(self, folder: Path, plan: dict[str, Any]) -> None:
         """Open the ledger in ``folder``, or begin it with ``plan``; a line that a crash cut short is dropped."""
         path = folder / LEDGER
-        self._file = path.open("a+b")
+        self._file = path.open("a+b", buffering=0)  # or what a full disk refused is tried again when it is closed
         weakref.finalize(self, self._file.close)  # whoever drops it lets go of the folder
         share(self._file)
         self._file.seek(0)
@@ -35,17 +36,18 @@ class Ledger:
             self._append(plan)
             sync_folder(folder)
 
-    def finish(self, block: int) -> None:
-        """Note that ``block`` is on the disk; returns when the note is, too."""
-        self._append({"block": block})
+    def finish(self, block: int, **facts: str) -> None:
+        """Note that ``block`` is on the disk, and what is to be known of it; returns when the note is there, too."""
+        self._append({"block": block, **facts})
         self.done.add(block)
 
     def close(self) -> None:
         self._file.close()
 
     def _append(self, line: dict[str, Any]) -> None:
-        self._file.write(json.dumps(line).encode() + b"\n")
-        self._file.flush()
+        data = json.dumps(line).encode() + b"\n"
+        if self._file.write(data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(self._file.fileno())
 
 
@@ -61,5 +63,11 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
 
 def read_blocks(folder: Path) -> set[int]:
     """The blocks that the ledger in ``folder`` says are on the disk; a line that is being written is left out."""
+    return set(read_notes(folder))
+
+
+def read_notes(folder: Path) -> dict[int, dict[str, Any]]:
+    """What is noted of each finished block."""
     whole_lines = (folder / LEDGER).read_bytes().rpartition(b"\n")[0]
-    return {int(json.loads(line)["block"]) for line in whole_lines.splitlines()[1:]}
+    notes = [json.loads(line) for line in whole_lines.splitlines()[1:]]
+    return {int(note["block"]): note for note in notes}

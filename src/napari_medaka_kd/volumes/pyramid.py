@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
+    import tensorstore
 
     from napari_medaka_kd.job import Job
 
@@ -71,15 +72,18 @@ def average(block: npt.NDArray[Any], step: Shape) -> npt.NDArray[Any]:
     """The mean over boxes of ``step``, rounded half up for integers; what sticks out at the end is repeated."""
     odd = [(0, -size % by) for size, by in zip(block.shape, step, strict=True)]
     block = np.pad(block, odd, mode="edge") if any(after for _, after in odd) else block
-    total = block.astype(_wider(block.dtype))
+    total, wide, count = block, _wider(block.dtype), math.prod(step)
     for axis, by in enumerate(step):
         if by == 2:
             even, uneven = _every_second(axis)
-            total = total[even] + total[uneven]
-    count = math.prod(step)
+            total = np.add(total[even], total[uneven], dtype=wide)
+    if count == 1:
+        return np.array(block)
     if block.dtype.kind == "f":
         return (total / count).astype(block.dtype)
-    return ((total + count // 2) // count).astype(block.dtype)
+    total += count // 2
+    total >>= int(math.log2(count))
+    return total.astype(block.dtype)
 
 
 def stride(block: npt.NDArray[Any], step: Shape) -> npt.NDArray[Any]:
@@ -98,15 +102,26 @@ def build_levels(image: Path, levels: tuple[Level, ...], shrink: Shrink, doing: 
         coarse = create_array(image / str(number), layout)
         for done, region in enumerate(layout.blocks):
             yield Progress(f"{doing}: level {number}", done, len(layout.blocks))
-            block = np.empty(extent(region), layout.dtype)
-            for part in block_grid(extent(region), _PART):
-                finer = _finer(region, part, level.step, _as_shape(fine.shape))
-                block[part] = shrink(read_back(fine, finer), level.step)
-            write_block(coarse, region, block)
+            write_block(coarse, region, finer_block(fine, region, level.step, shrink))
     read_back(reopen_array(image / str(len(levels) - 1)))
 
 
-def write_image_group(folder: Path, levels: tuple[Level, ...], image: dict[str, Any], extra: dict[str, Any]) -> None:
+def finer_block(fine: tensorstore.TensorStore, region: Region, step: Shape, shrink: Shrink) -> npt.NDArray[Any]:
+    """What the coarse ``region`` is to hold, made of the voxels of ``fine`` under it, a part at a time."""
+    block = np.empty(extent(region), fine.dtype.numpy_dtype)
+    for part in block_grid(extent(region), _PART):
+        finer = _finer(region, part, step, _as_shape(fine.shape))
+        block[part] = shrink(read_back(fine, finer), step)
+    return block
+
+
+def write_image_group(
+    folder: Path,
+    levels: tuple[Level, ...],
+    image: dict[str, Any],
+    extra: dict[str, Any],
+    about: dict[str, Any] | None = None,
+) -> None:
     """Write the OME-Zarr 0.5 metadata of a multiscale image.
 
     Parameters
@@ -115,6 +130,8 @@ def write_image_group(folder: Path, levels: tuple[Level, ...], image: dict[str, 
         ``name``, ``type`` ("mean" or "stride") and ``voxel_size`` (µm).
     extra
         What stands beside ``multiscales``: the ``image-label`` of a label map.
+    about
+        What stands beside our own mark: where the voxels came from.
     """
     multiscale = {
         "name": image["name"],
@@ -125,7 +142,8 @@ def write_image_group(folder: Path, levels: tuple[Level, ...], image: dict[str, 
             for number, level in enumerate(levels)
         ],
     }
-    write_group(folder, {"ome": {"version": "0.5", "multiscales": [multiscale], **extra}, OURS: {"format": 1}})
+    ome = {"version": "0.5", "multiscales": [multiscale], **extra}
+    write_group(folder, {"ome": ome, OURS: {"format": 1, **(about or {})}})
 
 
 def write_group(folder: Path, attributes: dict[str, Any]) -> None:

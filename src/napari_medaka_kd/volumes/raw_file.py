@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import math
+import mmap
 import tempfile
 import threading
 from dataclasses import dataclass
@@ -72,7 +73,10 @@ class RawReader:
         with self._lock, refusing(str(self.run.path)):
             if self._array is None:
                 self._array = _map(self.run) if self.run.packing == "none" else _unpack(self.run)
-            return np.array(self._array[box], self.run.dtype.newbyteorder("="))
+            block = np.array(self._array[box], self.run.dtype.newbyteorder("="))
+            if block.nbytes > _PIECE:
+                _let_go(self._array)
+            return block
 
 
 def _map(run: Run) -> npt.NDArray[Any]:
@@ -80,6 +84,13 @@ def _map(run: Run) -> npt.NDArray[Any]:
     if missing > 0:
         raise ValueError(f"{missing} bytes are missing at its end")
     return np.memmap(run.path, run.dtype, "r", run.offset, run.shape, run.order)
+
+
+def _let_go(array: npt.NDArray[Any]) -> None:
+    """What was read from a mapped file counts as this process's memory until it is given back."""
+    mapped = getattr(array.base if isinstance(array, np.memmap) else None, "madvise", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped(mmap.MADV_DONTNEED)
 
 
 def _unpack(run: Run) -> npt.NDArray[Any]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+import os
 import shutil
+import uuid
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,60 +16,76 @@ import numpy as np
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import Progress
 
-from .atomic import sync_folder, sync_tree
+from .atomic import claim, sync_folder, sync_tree
+from .conversion import Conversion
 from .gate import check_header, check_intensities
+from .ledger import LEDGER, read_plan
 from .open import open_volume
-from .pyramid import average, build_levels, plan_levels, write_image_group
-from .store_array import SCAN_SHARD, Layout, create_array, lay_out, write_block
-from .tiles import block_grid
+from .pyramid import plan_levels
+from .store_array import SCAN_SHARD
+from .store_gate import OURS
+from .window import Window, narrow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     import numpy.typing as npt
-    import tensorstore
 
     from napari_medaka_kd.job import Job
 
-    from .pyramid import Level
-    from .volume import Region, Volume
+    from .volume import Volume
 
-_SLAB_BYTES = 512 * 2**20  # read at once from a scan that is stored as whole slices
+_LOCK = ".lock"
 
 
-def save_volume(volume: Volume, path: Path) -> Job[Volume]:
+def save_volume(volume: Volume, path: Path, window: Window | None = None) -> Job[Volume]:
     """Copy ``volume`` to an OME-Zarr pyramid at ``path``, and open that.
 
-    The type is kept, but for float64 (→ float32) and bool (→ uint8). Memory: one block of 16.8 M voxels at a time, or
-    a slab of at most 512 MiB where the scan is stored as whole slices. Until it is complete, read back and on the disk
-    it lies at ``<path>.partial``; when the job fails or is closed, nothing is left.
+    The type is kept, but for float64 (→ float32) and bool (→ uint8). Memory: some blocks of 16.8 M voxels, and a slab
+    of 256 MiB (512 where a row of blocks takes more) where the scan is stored as whole slices.
+
+    Until it is complete it lies at ``<path>.partial``, each block synced and noted. Closed, interrupted or killed, and
+    called again with the same file, it goes on where it was, to the very same bytes; if all is done, it is just opened.
+    When it fails, nothing is left.
+
+    Parameters
+    ----------
+    window
+        Intensities that become 0 … 255, uint8; what is outside is clipped. Without it they are kept as they are.
 
     Raises
     ------
     UserError
-        If ``path`` exists, or the disk has not 1.2 times the room that the pyramid may need.
+        If ``path`` exists or is being written by another process, or the disk has not 1.2 times the room that the
+        pyramid may need.
     InvalidVolume
         If it cannot be a scan (see the gate) or holds NaN or infinity.
     """
     check_header(volume.shape, volume.dtype, volume.voxel_size, volume.name or str(path))
+    dtype = np.dtype(np.uint8) if window else _stored_type(volume.dtype)
+    plan = _plan(volume, dtype, window)
+    if _is_made(path, plan):
+        return open_volume(path)
     _refuse_existing(path)
-    levels, dtype = plan_levels(volume.shape, volume.voxel_size), _stored_type(volume.dtype)
     path.parent.mkdir(parents=True, exist_ok=True)
-    check_space(path.parent, sum(math.prod(level.shape) for level in levels) * dtype.itemsize)
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        yield from _write(volume, partial, levels, lay_out(volume.shape, dtype, SCAN_SHARD))
-        yield Progress("Waiting for the disk", 0, 0)
-        sync_tree(partial)
+    with _claimed(path) as partial:
+        conversion = _begin(volume, partial, plan)
+        try:
+            yield from conversion.copy(lambda block: _as_stored(block, dtype, window))
+            yield from conversion.build()
+            yield Progress("Waiting for the disk", 0, 0)
+            conversion.complete(_origin(volume, plan))
+        finally:
+            conversion.close()
         _refuse_existing(path)
-        partial.rename(path)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    sync_folder(path.parent)
     return open_volume(path)
+
+
+def is_saved(volume: Volume, path: Path, window: Window | None = None) -> bool:
+    """Whether the pyramid at ``path`` is what :func:`save_volume` makes of ``volume``."""
+    dtype = np.dtype(np.uint8) if window else _stored_type(volume.dtype)
+    return _is_made(path, _plan(volume, dtype, window))
 
 
 def check_space(folder: Path, size: int) -> None:
@@ -83,6 +104,85 @@ def check_space(folder: Path, size: int) -> None:
         )
 
 
+@contextmanager
+def _claimed(path: Path) -> Iterator[Path]:
+    """A folder beside ``path`` that takes its name if nothing goes wrong; what fails, unlike a stop, leaves nothing."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.mkdir(exist_ok=True)
+    try:
+        owner = claim(partial / _LOCK)
+    except OSError as error:
+        raise UserError(f"{str(path)!r} is being written by another process.", "Wait until it is there.") from error
+    try:
+        with owner:
+            yield partial
+        for name in (LEDGER, _LOCK):
+            (partial / name).unlink()
+        sync_tree(partial)
+        partial.rename(path)
+    except Exception:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    sync_folder(path.parent)
+
+
+def _plan(volume: Volume, dtype: np.dtype[Any], window: Window | None) -> dict[str, Any]:
+    """All that determines the pyramid: the same plan promises the same bytes."""
+    return {
+        "source": _fingerprint(volume),
+        "shape": list(volume.shape),
+        "dtype": str(dtype),
+        "voxel_size": list(volume.voxel_size),
+        "shard": list(SCAN_SHARD),
+        "window": [window.low, window.high] if window else None,
+    }
+
+
+def _is_made(path: Path, plan: dict[str, Any]) -> bool:
+    """Whether the pyramid at ``path`` was made by that very plan."""
+    try:
+        attributes = json.loads((path / "zarr.json").read_bytes())["attributes"]
+        return bool(attributes[OURS]["source"]["plan"] == _sum(plan))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _sum(data: object) -> str:
+    return hashlib.sha256(json.dumps(data).encode()).hexdigest()
+
+
+def _begin(volume: Volume, partial: Path, plan: dict[str, Any]) -> Conversion:
+    """Go on with what lies in ``partial`` if it comes of the same plan, else begin anew."""
+    levels, dtype = plan_levels(volume.shape, volume.voxel_size), np.dtype(plan["dtype"])
+    if read_plan(partial) != plan:
+        for leftover in partial.iterdir():
+            if leftover.name != _LOCK:
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        check_space(partial, sum(math.prod(level.shape) for level in levels) * dtype.itemsize)
+    return Conversion(partial, volume, dtype, plan)
+
+
+def _fingerprint(volume: Volume) -> str:
+    """Of names, sizes and times of the files: the same again promise the same voxels."""
+    if volume.source is None or not volume.source.exists():
+        return str(uuid.uuid4())
+    seen: list[Any] = [str(volume.source), *_stamp(volume.source.stat())]
+    if volume.source.is_dir():
+        with os.scandir(volume.source) as entries:
+            seen += sorted([entry.name, *_stamp(entry.stat())] for entry in entries)
+    return _sum(seen)
+
+
+def _stamp(seen: os.stat_result) -> list[int]:
+    return [seen.st_size, seen.st_mtime_ns]
+
+
+def _origin(volume: Volume, plan: dict[str, Any]) -> dict[str, Any]:
+    """What the pyramid says of where it comes from; file names without their folders."""
+    told: dict[str, Any] = {"file": volume.source.name if volume.source else None, "dtype": str(volume.dtype)}
+    return told | {"window": plan["window"], "plan": _sum(plan)}
+
+
 def _refuse_existing(path: Path) -> None:
     if path.exists() or path.is_symlink():
         raise UserError(f"{str(path)!r} is there already.", "Choose another name, or remove it.")
@@ -95,39 +195,11 @@ def _stored_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32) if native == np.float64 else native
 
 
-def _write(volume: Volume, folder: Path, levels: tuple[Level, ...], layout: Layout) -> Job[None]:
-    name = volume.name or "the scan"
-    store, blocks = create_array(folder / "0", layout), len(layout.blocks)
-    for done, (region, block) in enumerate(_read_blocks(volume, layout)):
-        yield Progress(f"Copying {name}", done, blocks)
-        check_intensities(block, name)
-        _write_as(store, region, block, layout.dtype)
-    yield from build_levels(folder, levels, average, f"Copying {name}")
-    write_image_group(folder, levels, {"name": volume.name, "type": "mean", "voxel_size": volume.voxel_size}, {})
-
-
-def _write_as(store: tensorstore.TensorStore, region: Region, block: npt.NDArray[Any], dtype: np.dtype[Any]) -> None:
+def _as_stored(block: npt.NDArray[Any], dtype: np.dtype[Any], window: Window | None) -> npt.NDArray[Any]:
+    check_intensities(block, "The scan")
+    if window is not None:
+        return narrow(block, window)
     with np.errstate(over="ignore"):
         converted = block.astype(dtype, copy=False)
     check_intensities(converted, "The scan, in 32-bit floating point,")
-    write_block(store, region, converted)
-
-
-def _read_blocks(volume: Volume, layout: Layout) -> Iterator[tuple[Region, npt.NDArray[Any]]]:
-    """The blocks of ``layout``; whole slabs are read at once where a part of a slice costs as much as all of it."""
-    slab = _slab(volume, layout)
-    for outer in block_grid(layout.shape, slab):
-        read = volume.read(outer)
-        for inner in block_grid((read.shape[0], read.shape[1], read.shape[2]), layout.shard):
-            z, y, x = (
-                slice(side.start + part.start, side.start + part.stop) for side, part in zip(outer, inner, strict=True)
-            )
-            yield (z, y, x), read[inner]
-
-
-def _slab(volume: Volume, layout: Layout) -> tuple[int, int, int]:
-    deep, wide, _ = layout.shard
-    row = deep * wide * layout.shape[2] * volume.dtype.itemsize
-    if not getattr(volume.levels[0], "reads_pages", False) or row > _SLAB_BYTES:
-        return layout.shard
-    return deep, wide * (_SLAB_BYTES // row), layout.shape[2]
+    return converted
