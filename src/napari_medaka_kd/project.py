@@ -8,7 +8,7 @@ import shutil
 import time
 import tomllib
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import Job, Progress
 from napari_medaka_kd.volumes.atomic import in_use, locked, replace_file, share, sync_folder
 from napari_medaka_kd.volumes.body import Body, find_body
+from napari_medaka_kd.volumes.body_mask import open_mask
 from napari_medaka_kd.volumes.label_store import label_names, open_saved_labels, save_labels
 from napari_medaka_kd.volumes.labels import LabelMap, LabelSchema
 from napari_medaka_kd.volumes.open import open_volume
@@ -38,6 +39,7 @@ _STORE = "volume.ome.zarr"
 _CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _CHECKPOINT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # it names label maps too, whose generations have a dot
 _RULE = ", - and _, beginning with a letter or digit."
+_MASK = "body.npz"
 _OWNER = "owner"  # a file that is held open as long as its case is being added
 _LEFTOVER = 7 * 24 * 3600.0  # seconds that a case whose process died waits to be added again
 
@@ -68,7 +70,7 @@ class Case:
 
     @property
     def body(self) -> Body:
-        return Body.from_json(_read_case(self.folder)["body"])
+        return replace(Body.from_json(_read_case(self.folder)["body"]), mask=open_mask(self.folder / _MASK))
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -244,6 +246,8 @@ def add_case(project: Project, scan: Volume, labels: LabelMap | None, case_id: s
 def _write_case(folder: Path, scan: Volume, body: Body, held_out: bool) -> None:
     source = None if scan.source is None else str(scan.source)
     card = {"format": FORMAT, "held_out": held_out, "scan": {"name": scan.name, "source": source}}
+    if body.mask is not None:
+        body.mask.save(folder / _MASK)
     replace_file(folder / CASE_FILE, json.dumps({**card, "body": body.to_json()}, indent=1).encode())
 
 

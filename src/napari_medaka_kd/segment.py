@@ -75,7 +75,7 @@ class Segmenter:
         self.halo: Shape = (0 if flat else 4 * self.stride[0], 4 * self.stride[1], 4 * self.stride[2])
 
     def ask(self, volume: Volume, body: Body, region: Region) -> Answer:
-        """The organs of ``region``; outside the body's box all is background and nothing is read."""
+        """The organs of ``region``; a tile with none of the body in it is background and is not read."""
         begun = time.monotonic()
         answer = Answer(np.zeros(extent(region), np.int64), np.zeros(extent(region), np.uint8))
         for tile in self._tiles(volume.shape, body, region):
@@ -93,7 +93,8 @@ class Segmenter:
         if any(side.stop <= side.start for side in common):
             return ()
         z, y, x = common
-        return tile_grid((z, y, x), self.tile, self.halo, self.stride, shape)
+        tiles = tile_grid((z, y, x), self.tile, self.halo, self.stride, shape)
+        return tuple(tile for tile in tiles if body.meets(tile.core))
 
     @torch.inference_mode()
     def _run(self, image: Tensor) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -166,6 +167,7 @@ def _fingerprint(checkpoint: Checkpoint, volume: Volume, body: Body, segmenter: 
         volume.shape,
         str(volume.source),
         body,
+        body.mask and hashlib.sha256(body.mask.coarse.tobytes()).hexdigest(),
         segmenter.tile,
         str(segmenter.precision),
     )

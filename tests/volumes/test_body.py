@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_medaka_kd.errors import InvalidVolume
 from napari_medaka_kd.volumes.body import Body, find_body, normalise
+from napari_medaka_kd.volumes.body_mask import BodyMask, open_mask
 from napari_medaka_kd.volumes.volume import Volume, whole
 
 
@@ -80,3 +82,54 @@ def test_normalised_intensities_are_always_finite_and_clipped(values, window):
 
 def test_the_window_becomes_zero_to_one():
     np.testing.assert_allclose(normalise(np.array([10, 15, 20], np.uint8), (10.0, 20.0)), [0, 0.5, 1])
+
+
+def test_the_mask_holds_the_whole_body_with_its_limbs_and_half_of_the_scan_is_air():
+    values, body = scan()
+    body[44:52, 28:34, 40:60] = True
+    values[body] += 900 * (values[body] < 500)
+    found = find_body(volume_of(values))
+    assert found.mask.coarse[body].all()
+    assert found.mask.coarse.mean() < 0.4
+    assert body[found.box].sum() == body.sum()
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_no_part_of_the_body_is_ever_taken_for_air(data):
+    coarse_shape = data.draw(st.tuples(*[st.integers(1, 5)] * 3))
+    shape = tuple(count * data.draw(st.integers(1, 7)) + data.draw(st.integers(0, 3)) for count in coarse_shape)
+    mask = BodyMask(np.random.default_rng(data.draw(st.integers(0, 99))).random(coarse_shape) < 0.3, shape)
+    region = tuple(
+        slice(start, data.draw(st.integers(start + 1, size)))
+        for size in shape
+        for start in [data.draw(st.integers(0, size - 1))]
+    )
+    at = [np.arange(size) * count // size for size, count in zip(shape, coarse_shape, strict=True)]
+    truth = mask.coarse[np.ix_(*at)][region].any()
+    assert mask.meets(region) or not truth
+
+
+def test_drawn_voxels_lie_in_the_body_wherever_it_is():
+    values, body = scan()
+    found = find_body(volume_of(values))
+    random = np.random.default_rng(0)
+    drawn = np.array([found.draw(random) for _ in range(2000)])
+    assert found.mask.coarse[tuple(drawn.T)].all()
+    assert 0.6 < body[tuple(drawn.T)].mean() < 1
+    assert (drawn.max(0) - drawn.min(0) > (60, 25, 20)).all()
+
+
+def test_a_mask_comes_back_from_the_disk_and_a_damaged_one_is_refused(tmp_path):
+    mask = find_body(volume_of(scan()[0])).mask
+    mask.save(tmp_path / "body.npz")
+    again = open_mask(tmp_path / "body.npz")
+    np.testing.assert_array_equal(again.coarse, mask.coarse)
+    assert again.shape == mask.shape
+    assert open_mask(tmp_path / "none.npz") is None
+    (tmp_path / "body.npz").write_bytes((tmp_path / "body.npz").read_bytes()[:100])
+    with pytest.raises(InvalidVolume, match="cannot be read"):
+        open_mask(tmp_path / "body.npz")
+    np.savez(tmp_path / "evil.npz", bits=np.array([{}], object), coarse=[1, 1, 1], shape=[1, 1, 1])
+    with pytest.raises(InvalidVolume, match="pickle"):
+        open_mask(tmp_path / "evil.npz")

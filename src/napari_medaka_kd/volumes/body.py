@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from .body_mask import BodyMask, find_mask
 from .volume import Region, Shape, Volume, whole
 
 _ENOUGH = 64**3  # voxels that show where a body is
@@ -27,10 +28,25 @@ class Body:
         Voxels of level 0 that hold it, (z, y, x), with a little air around.
     window
         Its 0.5 and 99.5 percentile of intensity; the second is always the larger.
+    mask
+        Which parts of the box hold it; ``None`` where nobody looked: all.
     """
 
     box: Region
     window: tuple[float, float]
+    mask: BodyMask | None = field(default=None, compare=False, repr=False)
+
+    def meets(self, region: Region) -> bool:
+        """Whether any of the animal may lie in ``region``, voxels of level 0."""
+        common = [(max(r.start, b.start), min(r.stop, b.stop)) for r, b in zip(region, self.box, strict=True)]
+        return all(start < stop for start, stop in common) and (self.mask is None or self.mask.meets(region))
+
+    def draw(self, random: np.random.Generator) -> tuple[int, int, int]:
+        """A voxel of level 0 in the animal."""
+        if self.mask is not None:
+            return self.mask.draw(random)
+        z, y, x = (int(random.integers(side.start, side.stop)) for side in self.box)
+        return z, y, x
 
     def to_json(self) -> dict[str, Any]:
         return {"box": [[side.start, side.stop] for side in self.box], "window": list(self.window)}
@@ -48,10 +64,12 @@ def find_body(volume: Volume) -> Body:
     The whole volume where nothing stands out. Reads one coarse level (≤ 16.8 M voxels at a time).
     """
     overview = _read_overview(volume)
-    mask = _largest_part(_smooth(overview) > _air_threshold(_smooth(overview)))
+    smooth = _smooth(overview)
+    bright = smooth > _air_threshold(smooth)
+    mask = _largest_part(bright)
     if mask.mean() < _SMALLEST_SHARE:
         return Body(whole(volume.shape), _window(overview))
-    return Body(_box(mask, volume.shape), _window(overview[mask]))
+    return Body(_box(mask, volume.shape), _window(overview[mask]), find_mask(bright, volume.shape))
 
 
 def normalise(block: npt.NDArray[Any], window: tuple[float, float]) -> npt.NDArray[np.float32]:

@@ -1,0 +1,117 @@
+"""BodyMask: which parts of a scan hold the animal, coarsely; the rest is air or holder, and nobody need read it."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .atomic import replace_file
+from .gate import LARGEST, refusing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from .volume import Region, Shape
+
+_MARGIN = 2  # coarse voxels around what was found, for what is fainter than the threshold
+_LIMB = 0.01  # of the largest part; a smaller one is a speck
+_LARGEST = 2**27  # coarse voxels of a file that is believed
+
+
+@dataclass(frozen=True, eq=False)
+class BodyMask:
+    """Where the animal is.
+
+    Attributes
+    ----------
+    coarse
+        (z, y, x) bool, over the whole scan.
+    shape
+        Voxels of level 0 of the scan, (z, y, x).
+    """
+
+    coarse: npt.NDArray[np.bool_]
+    shape: Shape
+
+    def meets(self, region: Region) -> bool:
+        """Whether any of the animal may lie in ``region``, voxels of level 0."""
+        sides = []
+        for side, size, count in zip(region, self.shape, self.coarse.shape, strict=True):
+            first = max(0, side.start * count // size)
+            sides.append(slice(first, max(math.ceil(side.stop * count / size), first + 1)))
+        return bool(self.coarse[tuple(sides)].any())
+
+    def draw(self, random: np.random.Generator) -> tuple[int, int, int]:
+        """A voxel of level 0 in the animal, each coarse voxel of it equally likely."""
+        place = np.unravel_index(self._inside[random.integers(len(self._inside))], self.coarse.shape)
+        z, y, x = (
+            int((int(at) + random.random()) * size / count)
+            for at, size, count in zip(place, self.shape, self.coarse.shape, strict=True)
+        )
+        return z, y, x
+
+    def save(self, file: Path) -> None:
+        """Write it to ``file`` (.npz), durably, in one step."""
+        packed = io.BytesIO()
+        bits = np.packbits(self.coarse)
+        np.savez_compressed(packed, bits=bits, coarse=np.array(self.coarse.shape), shape=np.array(self.shape))
+        replace_file(file, packed.getvalue())
+
+    @property
+    def _inside(self) -> npt.NDArray[np.intp]:
+        return _places(self)
+
+
+def find_mask(bright: npt.NDArray[np.bool_], shape: Shape) -> BodyMask:
+    """The mask of a scan of ``shape`` of whose overview ``bright`` is brighter than air: without specks and holes."""
+    from scipy import ndimage
+
+    parts, count = ndimage.label(bright)
+    if count == 0:
+        return BodyMask(np.ones_like(bright), shape)
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    kept = (sizes >= _LIMB * sizes.max())[parts]
+    return BodyMask(ndimage.binary_fill_holes(ndimage.binary_dilation(kept, iterations=_MARGIN)), shape)
+
+
+def open_mask(file: Path) -> BodyMask | None:
+    """The mask in ``file``; ``None`` where there is none.
+
+    Raises
+    ------
+    InvalidVolume
+        If it is damaged.
+    """
+    return _open_mask(file, file.stat().st_mtime_ns) if file.is_file() else None
+
+
+@lru_cache(maxsize=256)
+def _open_mask(file: Path, _: int) -> BodyMask:
+    with (
+        refusing(str(file), "Add the scan again."),
+        file.open("rb") as opened,
+        np.load(opened, allow_pickle=False) as data,
+    ):
+        coarse, shape = _sizes(data["coarse"], _LARGEST), _sizes(data["shape"], LARGEST)
+        bits = np.unpackbits(data["bits"], count=math.prod(coarse))
+    return BodyMask(bits.astype(bool).reshape(coarse), shape)
+
+
+@lru_cache(maxsize=256)
+def _places(mask: BodyMask) -> npt.NDArray[np.intp]:
+    return np.flatnonzero(mask.coarse)
+
+
+def _sizes(values: npt.NDArray[Any], most: int) -> Shape:
+    z, y, x = (int(value) for value in values)
+    if min(z, y, x) < 1 or z * y * x > most:
+        raise ValueError(f"it claims {(z, y, x)} voxels")
+    return z, y, x
