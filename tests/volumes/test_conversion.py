@@ -181,3 +181,12 @@ def test_a_part_of_a_shard_is_never_written(tmp_path, region):
     with pytest.raises(ValueError, match="not a whole shard"):
         write_block(store, region, np.zeros([side.stop - side.start for side in region], "u1"))
     assert not (tmp_path / "a" / "c").exists()
+
+
+def test_dask_sees_the_same_voxels_in_large_blocks(whole):
+    volume = open_volume(whole)
+    for level in range(len(volume.levels)):
+        array = volume.dask(level)
+        assert array.chunksize == tuple(min(a, b) for a, b in zip((128, 512, 512), array.shape, strict=True))
+        np.testing.assert_array_equal(array[2:, ::3, 1].compute(), volume.levels[level][2:, ::3, 1])
+    assert int(volume.dask().max().compute()) == volume.read().max()

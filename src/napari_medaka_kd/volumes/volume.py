@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -11,10 +12,13 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import dask.array
+
 #: A box in a volume, (z, y, x); every slice has a start and a stop.
 Region: TypeAlias = tuple[slice, slice, slice]
 Triple: TypeAlias = tuple[float, float, float]
 Shape: TypeAlias = tuple[int, int, int]
+_BLOCK = (128, 512, 512)  # voxels of a block of dask's
 
 
 class LazyArray(Protocol):
@@ -64,6 +68,19 @@ class Volume:
         """The voxels of ``region`` (all of them when ``None``) at ``level``, as an array in memory."""
         array = self.levels[level]
         return np.asarray(array[region if region is not None else whole(array.shape)])
+
+    def dask(self, level: int = 0) -> dask.array.Array:
+        """``level`` as a dask array, (z, y, x), for computing; for looking at it dask is far too slow.
+
+        Its blocks are large, so that a graph of a scan of 100 GB has some thousand of them.
+        """
+        import dask.array
+
+        array = self.levels[level]
+        block = tuple(min(most, size) for most, size in zip(_BLOCK, array.shape, strict=True))
+        name = f"{self.name}-{level}-{uuid.uuid4()}"
+        whole_level: dask.array.Array = dask.array.from_array(array, block, name=name, fancy=False)
+        return whole_level
 
     def scale(self, level: int) -> Triple:
         """How many voxels of level 0 one voxel of ``level`` spans, (z, y, x)."""
