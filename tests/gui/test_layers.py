@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -404,3 +405,27 @@ def test_the_next_item_is_there_in_an_eye_blink(seen: Scene) -> None:
         QApplication.processEvents()
         took.append(time.perf_counter() - begun)
     assert np.median(took) < 0.4, "measured: 60 to 80 ms; the limit leaves room for a busy machine"
+
+
+def test_a_scan_that_is_not_in_the_project_yet_is_shown_alone_until_a_case_is(
+    viewer: ViewerModel, scene: Scene, tmp_path: Path
+) -> None:
+    import nibabel
+
+    values = np.random.default_rng(0).integers(0, 900, (20, 30, 40)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([0.02, 0.02, 0.05, 1])), tmp_path / "new.nii.gz")
+    session = scene.session
+    case = session.case
+    assert case is not None
+    session.preview_scan(tmp_path / "new.nii.gz")
+    assert [layer.name for layer in viewer.layers if layer.visible] == ["new scan"]
+    layer = viewer.layers["new scan"]
+    assert layer.data[0].shape == (40, 30, 20)
+    assert tuple(layer.scale) == pytest.approx((50.0, 20.0, 20.0))
+    assert 0 <= layer.contrast_limits[0] < layer.contrast_limits[1] <= 900
+    session.look_at(case.id)
+    assert [layer.name for layer in viewer.layers if layer.visible] == ["scan", "organs"]
+    session.preview_scan(tmp_path / "new.nii.gz")
+    session.preview_scan(tmp_path / "nothing.nii.gz")
+    assert session.preview is None
+    assert not viewer.layers["new scan"].visible

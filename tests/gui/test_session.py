@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from napari_medaka_kd.background import PENDING, tasks
 from napari_medaka_kd.gui.remembered import Remembered
 from napari_medaka_kd.gui.session import Session
 from napari_medaka_kd.project import Project
@@ -220,6 +221,7 @@ def test_a_damaged_memory_is_no_reason_to_stop(tmp_path: Path) -> None:
 REVIEWER = """
 import sys
 from pathlib import Path
+from napari_medaka_kd.background import PENDING, tasks
 from napari_medaka_kd.gui.remembered import Remembered
 from napari_medaka_kd.gui.session import Session
 session = Session(Remembered(Path(sys.argv[2])), reviewer="ada")
@@ -244,3 +246,25 @@ def test_killed_between_any_two_verdicts_none_is_lost(make_project: Callable[...
         assert len(kept) >= said
         said = len(kept)
     assert said >= 15
+
+
+def test_a_scan_is_shown_as_it_lies_in_its_file_and_as_a_case_once_it_is_copied(
+    reviewing: Session, tmp_path: Path
+) -> None:
+    import nibabel
+
+    values = np.random.default_rng(0).integers(0, 900, (20, 30, 40)).astype(np.int16)
+    file = tmp_path / "fish-7.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([0.02, 0.02, 0.05, 1])), file)
+    reviewing.preview_scan(file)
+    assert reviewing.preview is not None
+    assert reviewing.preview.sentence == "40 × 30 × 20 voxels of 50 × 20 × 20 µm, int16"
+    assert reviewing.project is not None
+    task = reviewing.start("add", ["add", str(reviewing.project.folder), str(file), "--id", "fish-7"])
+    assert task is not None
+    while task.state in PENDING:
+        tasks(reviewing.project.folder)
+    reviewing.board.take(reviewing.board.tasks)
+    assert reviewing.preview is None
+    assert reviewing.case is not None
+    assert reviewing.case.id == "fish-7"

@@ -8,12 +8,14 @@ import numpy as np
 from napari.layers import Image, Labels, Layer
 from psygnal import Signal
 
+from napari_medaka_kd.volumes.volume import whole
+
 from .ahead import read_ahead
 from .colours import GHOST, isolate, name_organs
 from .crop import CropLayer
 from .gaze import Gaze
-from .session import spoken
-from .shown import Shown, blank, gather, lay_crop_over
+from .shown import Shown, blank, deepen, gather, lay_crop_over
+from .spoken import spoken
 
 if TYPE_CHECKING:
     from napari_medaka_kd.project import Case
@@ -21,11 +23,13 @@ if TYPE_CHECKING:
     from napari_medaka_kd.volumes.growing import Growing
     from napari_medaka_kd.volumes.volume import Triple, Volume
     from napari_medaka_kd.workflow.correct import Correction
+    from napari_medaka_kd.workflow.preview import Preview
 
     from .session import Session
 
 _OPACITY = 0.5  # of the organs, so that tissue shows through
 _DOUBT = 0.6  # opacity of the doubt, so that organs show through
+_PREVIEW = "new scan"
 _ALL = 0  # in place of an organ's id
 
 
@@ -82,6 +86,19 @@ class Scene:
         self._fill_organs(self.shown)
         self._go_somewhere(self.shown)
         self.redrawn.emit()
+
+    def show_preview(self, preview: Preview | None) -> None:
+        """Show a scan that is not in the project yet, alone."""
+        if preview is None:
+            self._show_overlays()
+            return
+        self._rest()
+        volume = deepen(preview.volume, None)
+        layer = self._fill(_PREVIEW, volume, Image, contrast_limits=preview.window)
+        layer.contrast_limits, layer.visible = preview.window, True
+        self.gaze.measure(volume.shape, volume.voxel_size)
+        z, y, x = (size / 2 for size in volume.shape)
+        self.gaze.frame((z, y, x), whole(volume.shape))
 
     @spoken
     def show_item(self, item: ReviewItem | None) -> None:
@@ -215,6 +232,8 @@ class Scene:
             organs.colormap = isolate(self.shown.case.schema, self.organ, self.ghost)
 
     def _is_visible(self, name: str) -> bool:
+        if name == _PREVIEW:
+            return self.session.preview is not None
         if self.hidden or self.shown is None:
             return False
         if name == "correction":
@@ -248,6 +267,7 @@ class Scene:
             (session.checkpoint_changed, self._on_checkpoint),
             (session.data_changed, self.reload),
             (session.growing_changed, self.grow),
+            (session.preview_changed, self.show_preview),
             (session.moved, self.look_at),
             (session.overlay_changed, self._show_overlays),
             (session.review.item_changed, self.show_item),

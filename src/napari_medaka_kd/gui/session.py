@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import getpass
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from psygnal import Signal
 
@@ -17,11 +16,13 @@ from napari_medaka_kd.volumes.growing import Growing, open_growing
 from napari_medaka_kd.workflow.correct import open_corrections
 from napari_medaka_kd.workflow.curate import init, open_project
 from napari_medaka_kd.workflow.look import Place, place, worst_spot
+from napari_medaka_kd.workflow.preview import Preview, preview
 
 from .board import Board
 from .correcting import Correcting
 from .remembered import Remembered
 from .reviewing import Reviewing
+from .spoken import spoken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,25 +33,9 @@ if TYPE_CHECKING:
     from napari_medaka_kd.settings import Settings
     from napari_medaka_kd.volumes.labels import LabelSchema
 
-T = TypeVar("T")
-P = ParamSpec("P")
 S = TypeVar("S", bound="Settings")
 Point = tuple[float, float, float]
 OVERLAYS = ("organs", "both", "none")
-
-
-def spoken(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T | None]:
-    """Tell people, by the signal ``went_wrong``, what they can mend, instead of raising it."""
-
-    @wraps(method)
-    def run(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T | None:
-        try:
-            return method(self, *args, **kwargs)
-        except UserError as error:
-            self.went_wrong.emit(str(error))
-            return None
-
-    return run
 
 
 class Session:
@@ -69,6 +54,8 @@ class Session:
         The label map of the case on show that is just being written.
     position
         Where the person looks, voxels of level 0, (z, y, x).
+    preview
+        A scan on show that is not in the project yet.
     play
         Carries out a short job and calls back with its result; in a window, on another thread.
     """
@@ -78,6 +65,7 @@ class Session:
     checkpoint_changed = Signal(str)
     data_changed = Signal()  # cases, label maps, checkpoints or results on disk may differ
     growing_changed = Signal(object)
+    preview_changed = Signal(object)  # a scan that is not in the project yet is on show, or none any more
     moved = Signal(object)  # look at this voxel, (z, y, x)
     position_changed = Signal(object)  # the person looks there now
     overlay_changed = Signal(str)
@@ -93,6 +81,7 @@ class Session:
         self.case: Case | None = None
         self.checkpoint = ""
         self.growing: Growing | None = None
+        self.preview: Preview | None = None
         self.overlay = OVERLAYS[0]
         self.position: Point = (0.0, 0.0, 0.0)
         self.review.said.connect(self.said.emit)
@@ -145,6 +134,7 @@ class Session:
         self.remember()
         self.correcting.leave()
         self.review.leave()
+        self._drop_preview()
         self.project, self.case, self.checkpoint, self.growing = None, None, "", None
         self.board.follow(None)
         self.growing_changed.emit(None)
@@ -161,9 +151,11 @@ class Session:
     @spoken
     def look_at(self, case_id: str) -> None:
         """Show that case."""
-        if self.project is None or (self.case is not None and self.case.id == case_id):
+        shown = self.case is not None and self.case.id == case_id and self.preview is None
+        if self.project is None or shown:
             return
         self._refuse_while_correcting()
+        self._drop_preview()
         self.case = self.project.case(case_id)
         self.growing = None
         self.case_changed.emit(self.case)
@@ -204,6 +196,12 @@ class Session:
     def base(self, verb: str, kind: type[S]) -> S:
         """The project's own settings of a verb."""
         return kind() if self.project is None else project_knobs(kind, self.project.folder, verb)
+
+    @spoken
+    def preview_scan(self, file: Path, voxel_size: Point | None = None) -> None:
+        """Show the scan in ``file`` as it lies there; µm, (z, y, x), where it does not say how large voxels are."""
+        self._refuse_while_correcting()
+        self.play(preview(file, voxel_size), self._previewed)
 
     # ---- looking around ----------------------------------------------------------------------------------------
 
@@ -340,6 +338,19 @@ class Session:
             self.review.go_on((item,))
             self.said.emit("Corrected; the student will learn from it as from a label.")
 
+    def _previewed(self, found: Preview | UserError) -> None:
+        if isinstance(found, UserError):
+            self._drop_preview()
+            self.went_wrong.emit(str(found))
+        elif self.project is not None:
+            self.preview = found
+            self.preview_changed.emit(found)
+
+    def _drop_preview(self) -> None:
+        if self.preview is not None:
+            self.preview = None
+            self.preview_changed.emit(None)
+
     def _on_item(self, item: ReviewItem | None) -> None:
         """Its case comes first; the panels hear of the item after this."""
         if item is not None:
@@ -351,6 +362,8 @@ class Session:
         elif task.state in (State.FAILED, State.LOST):
             self.went_wrong.emit(f"{task.title}: {task.complaint()}")
         self.reload()
+        if task.verb == "add" and task.state == State.DONE and self.preview is not None:
+            self.look_at(task.argv[task.argv.index("--id") + 1])
 
     @spoken
     def _look_for_tiles(self) -> None:

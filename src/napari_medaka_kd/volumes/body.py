@@ -68,8 +68,8 @@ def find_body(volume: Volume) -> Body:
     bright = smooth > _air_threshold(smooth)
     mask = _largest_part(bright)
     if mask.mean() < _SMALLEST_SHARE:
-        return Body(whole(volume.shape), _window(overview))
-    return Body(_box(mask, volume.shape), _window(overview[mask]), find_mask(bright, volume.shape))
+        return Body(whole(volume.shape), intensity_window(overview))
+    return Body(_box(mask, volume.shape), intensity_window(overview[mask]), find_mask(bright, volume.shape))
 
 
 def normalise(block: npt.NDArray[Any], window: tuple[float, float]) -> npt.NDArray[np.float32]:
@@ -153,7 +153,8 @@ def _box(mask: npt.NDArray[np.bool_], shape: Shape) -> Region:
     return side(0), side(1), side(2)
 
 
-def _window(values: npt.NDArray[np.float32]) -> tuple[float, float]:
+def intensity_window(values: npt.NDArray[Any]) -> tuple[float, float]:
+    """The 0.5 and 99.5 percentile of ``values``, or the second a little larger where they are constant."""
     finite = values[np.isfinite(values)]
     if finite.size == 0:
         return 0.0, 1.0

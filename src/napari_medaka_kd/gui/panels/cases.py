@@ -32,6 +32,8 @@ from ..parts import button, words
 if TYPE_CHECKING:
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
+    from napari_medaka_kd.workflow.preview import Preview
+
     from ..session import Session
 
 _BEGIN = "Open a project, or make one. To look around first, take the sample project: made-up fish, no data needed."
@@ -203,22 +205,33 @@ class NewScan(QWidget):
         self.session = session
         self.file, self.labels, self.case, self.size = (QLineEdit() for _ in range(4))
         self.size.setPlaceholderText("where the file says none: z, y, x")
+        self.found = words()
         self.held_out = QCheckBox("Keep it for testing; nothing ever learns from it")
         form = QFormLayout(self)
         form.addRow("Scan", _with_button(self.file, button("…", self._on_file)))
+        form.addRow(self.found)
         form.addRow("Labels", _with_button(self.labels, button("…", self._on_labels)))
         form.addRow("Name", self.case)
         form.addRow("Voxel (µm)", self.size)
         form.addRow(self.held_out)
         form.addRow(_side_by_side(button("Add", self.add), button("Not now", self.hide)))
+        self.file.editingFinished.connect(self.look)
+        self.size.editingFinished.connect(self.look)
+        session.preview_changed.connect(self._on_preview)
         self.hide()
 
     def ask(self, file: Path | None) -> None:
-        """Show the form, for ``file`` if there is one already."""
+        """Show the form, for ``file``, and that in the canvas, if there is one already."""
+        self.show()
         if file is not None:
             self.file.setText(str(file))
             self.case.setText(file.name.split(".")[0])
-        self.show()
+            self.look()
+
+    def look(self) -> None:
+        """Show the scan that the form is about, as it lies in its file."""
+        if self.file.text():
+            self.session.preview_scan(Path(self.file.text()).expanduser(), self._voxel_size())
 
     def add(self) -> None:
         """Have the scan copied in the background."""
@@ -230,7 +243,7 @@ class NewScan(QWidget):
         argv = ["add", str(project.folder), self.file.text(), "--id", name]
         argv += ["--labels", self.labels.text()] if self.labels.text() else []
         argv += ["--held-out"] if self.held_out.isChecked() else []
-        argv += ["--voxel-size", *self.size.text().replace(",", " ").split()] if self.size.text() else []
+        argv += ["--voxel-size", *self._sizes()] if self.size.text() else []
         self.session.start(f"add {name}", argv)
         for line in (self.file, self.labels, self.case, self.size):
             line.clear()
@@ -240,6 +253,19 @@ class NewScan(QWidget):
         file, _ = QFileDialog.getOpenFileName(self, "A scan")
         if file:
             self.ask(Path(file))
+
+    def _sizes(self) -> list[str]:
+        return self.size.text().replace(",", " ").split()
+
+    def _voxel_size(self) -> tuple[float, float, float] | None:
+        try:
+            z, y, x = (float(word) for word in self._sizes())
+        except ValueError:
+            return None
+        return z, y, x
+
+    def _on_preview(self, preview: Preview | None) -> None:
+        self.found.setText("" if preview is None else preview.sentence)
 
     def _on_labels(self) -> None:
         file, _ = QFileDialog.getOpenFileName(self, "Its labels")
