@@ -16,12 +16,14 @@ from napari_medaka_kd.cli import app
 from napari_medaka_kd.job import drain
 from napari_medaka_kd.project import open_project
 from napari_medaka_kd.settings import PhantomSettings
+from napari_medaka_kd.volumes.open import open_volume
 from napari_medaka_kd.volumes.phantom import MEDAKA, phantom_animal
 from napari_medaka_kd.volumes.save import save_volume
 from napari_medaka_kd.volumes.volume import Volume
 
 VERBS = [
     "add",
+    "convert",
     "demo",
     "disagree",
     "distil",
@@ -240,3 +242,17 @@ def labels_of(folder: Path, number: int) -> tuple[str, Path]:
 def test_doctor_looks_at_python_the_disk_torch_and_qt() -> None:
     assert {"Python", "memory", "disk", "torch", "Qt"} <= {row["what"] for row in told("doctor")["findings"]}
     assert "Python" in medaka("doctor").stdout
+
+
+def test_a_scan_of_another_format_becomes_a_pyramid_that_says_where_it_came_from(tmp_path: Path) -> None:
+    array, _ = fish(0)
+    scan, target = write_slices(tmp_path / "slices", array), tmp_path / "fish.ome.zarr"
+    size = ("--voxel-size", "2", "1", "1")
+    assert told("convert", scan, target, *size) == {"target": str(target), "shape": list(array.shape), "levels": 1}
+    made = open_volume(target)
+    np.testing.assert_array_equal(made.read(), array)
+    assert made.voxel_size == (2.0, 1.0, 1.0)
+    small = tmp_path / "small.ome.zarr"
+    told("convert", scan, small, *size, "--window", "1", "99")
+    assert open_volume(small).dtype == np.uint8
+    assert "there already" in medaka("convert", scan, small, *size).stderr
