@@ -65,7 +65,13 @@ def init(
 @app.command()
 def add(
     project: ProjectFolder,
-    scan: Annotated[Path, typer.Argument(help="OME-Zarr, TIFF (file or folder of slices), NIfTI or NRRD.")],
+    scan: Annotated[
+        Path,
+        typer.Argument(
+            help="OME-Zarr, NIfTI, NRRD, MetaImage, HDF5 (scan.h5::/path/in/file where there are several volumes), "
+            "or TIFF or DICOM (file or folder of slices)."
+        ),
+    ],
     labels: Annotated[Path | None, typer.Option("--labels", help="Organ ids on the scan's grid.")] = None,
     case: Annotated[str, typer.Option("--id", help="Name of the case; the file's if empty.")] = "",
     held_out: Annotated[bool, typer.Option("--held-out", help="Keep for evaluation; never trained on.")] = False,
@@ -77,10 +83,10 @@ def add(
 ) -> None:
     """Copy a scan into a project, with its labels if it has any."""
     with plain_failures(as_json):
-        from .workflow.curate import Scan, open_project
+        from .workflow.curate import Scan, name_case, open_project
         from .workflow.curate import add as run
 
-        given = Scan(scan, labels, case or scan.name.split(".")[0], held_out, voxel_size)
+        given = Scan(scan, labels, case or name_case(scan), held_out, voxel_size)
         made = play(run(open_project(project), given))
         shape = made.volume.shape
         say(f"Case {made.id!r}: {shape} voxels.", {"case": made.id, "shape": shape, "labelled": made.labelled}, as_json)

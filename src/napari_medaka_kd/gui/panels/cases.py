@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medaka_kd.errors import UserError
-from napari_medaka_kd.workflow.curate import read_organs
+from napari_medaka_kd.workflow.curate import name_case, read_organs
 from napari_medaka_kd.workflow.herd import CaseLine, herd, name_organs
 
 from ..parts import button, words
@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     from ..session import Session
 
 _BEGIN = "Open a project, or make one. To look around first, take the sample project: made-up fish, no data needed."
-_NO_CASES = "No animals yet. Drop a scan here: OME-Zarr, TIFF (a file or a folder of slices), NIfTI or NRRD."
+_NO_CASES = (
+    "No animals yet. Drop a scan here: OME-Zarr, NIfTI, NRRD, MetaImage, HDF5, or TIFF or DICOM (a file or a folder of "
+    "slices)."
+)
 _COLUMNS = ("animal", "state", "organs")
 
 
@@ -205,7 +208,8 @@ class NewScan(QWidget):
         self.size.setPlaceholderText("where the file says none: z, y, x")
         self.held_out = QCheckBox("Keep it for testing; nothing ever learns from it")
         form = QFormLayout(self)
-        form.addRow("Scan", _with_button(self.file, button("…", self._on_file)))
+        folder = button("Folder …", self._on_folder, "An OME-Zarr, or the folder of a scan's slices, as TIFF or DICOM.")
+        form.addRow("Scan", _side_by_side(_with_button(self.file, button("…", self._on_file)), folder))
         form.addRow("Labels", _with_button(self.labels, button("…", self._on_labels)))
         form.addRow("Name", self.case)
         form.addRow("Voxel (µm)", self.size)
@@ -217,7 +221,7 @@ class NewScan(QWidget):
         """Show the form, for ``file`` if there is one already."""
         if file is not None:
             self.file.setText(str(file))
-            self.case.setText(file.name.split(".")[0])
+            self.case.setText(name_case(file))
         self.show()
 
     def add(self) -> None:
@@ -226,7 +230,7 @@ class NewScan(QWidget):
         if project is None or not self.file.text():
             self.session.went_wrong.emit("There is no scan to add. Choose a file or a folder first.")
             return
-        name = self.case.text() or Path(self.file.text()).name.split(".")[0]
+        name = self.case.text() or name_case(Path(self.file.text()))
         argv = ["add", str(project.folder), self.file.text(), "--id", name]
         argv += ["--labels", self.labels.text()] if self.labels.text() else []
         argv += ["--held-out"] if self.held_out.isChecked() else []
@@ -240,6 +244,11 @@ class NewScan(QWidget):
         file, _ = QFileDialog.getOpenFileName(self, "A scan")
         if file:
             self.ask(Path(file))
+
+    def _on_folder(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "A scan")
+        if folder:
+            self.ask(Path(folder))
 
     def _on_labels(self) -> None:
         file, _ = QFileDialog.getOpenFileName(self, "Its labels")
