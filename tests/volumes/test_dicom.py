@@ -116,8 +116,6 @@ SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian,
 @pytest.mark.parametrize("dtype", ["u1", "i2", "u2"])
 @pytest.mark.parametrize("syntax", SYNTAXES, ids=lambda syntax: syntax.keyword)
 def test_a_folder_of_slices_is_a_volume_whatever_their_names(tmp_path, syntax, dtype):
-    if (syntax, dtype) == (ExplicitVRBigEndian, "u1"):
-        pytest.skip("pydicom writes its bytes in another order than it reads them")
     volume = open_volume(series(tmp_path / "fish", voxels(dtype), syntax=syntax))
     assert (volume.shape, volume.dtype, volume.name) == (SHAPE, np.dtype(dtype), "fish")
     matches(volume, voxels(dtype))

@@ -70,7 +70,7 @@ def dicom_files(folder: Path) -> list[Path]:
 
 def is_dicom(path: Path) -> bool:
     """Whether the mark of DICOM is where it should be."""
-    with path.open("rb") as file:
+    with refusing(str(path)), path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
 
 

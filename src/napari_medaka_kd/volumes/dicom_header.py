@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from struct import unpack
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -129,15 +130,18 @@ def _require_decoder(path: Path, syntax: Any) -> None:
         raise InvalidVolume(f"{str(path)!r} is packed as a whole ({syntax.name}).", "Export it without compression.")
     if syntax in _PLAIN:
         return
-    try:
-        missing = "" if get_decoder(syntax).is_available else "; ".join(get_decoder(syntax).missing_dependencies)
-    except NotImplementedError:
-        missing = "what nobody has"
-    if missing:
+    with suppress(NotImplementedError):
+        decoder = get_decoder(syntax)
+        if decoder.is_available:
+            return
+        needed = ", or ".join(each.partition(" - requires ")[2] for each in decoder.missing_dependencies)
         raise InvalidVolume(
-            f"{str(path)!r} is compressed as {syntax.name}, which needs more than is installed ({missing}).",
-            "Export it without compression.",
+            f"{str(path)!r} is compressed as {syntax.name}, which nothing that is installed can decode.",
+            f"Export it without compression, or install {needed}.",
         )
+    raise InvalidVolume(
+        f"{str(path)!r} is stored as {syntax.name}, which is not known.", "Export it without compression."
+    )
 
 
 def _stored(dataset: Any, syntax: str) -> Stored:

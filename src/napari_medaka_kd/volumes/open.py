@@ -72,7 +72,7 @@ def open_volume(path: Path, voxel_size: Triple | None = None) -> Volume:
     path, inside = split_inside(Path(path))
     if not path.exists():
         raise UserError(f"There is no {str(path)!r}.", "Check the path.")
-    if inside or path.name.lower().endswith(_HDF5):
+    if inside or (path.is_file() and _ending(path) in _HDF5):
         volume = _open_hdf5(path, inside, voxel_size)
     else:
         volume = _open_folder(path, voxel_size) if path.is_dir() else _open_file(path, voxel_size)
@@ -134,7 +134,7 @@ def _open_folder(path: Path, voxel_size: Triple | None) -> Volume:
 
 def _open_file(path: Path, voxel_size: Triple | None) -> Volume:
     read = _READERS.get(_ending(path))
-    if read is None and is_dicom(path):
+    if read is None and path.is_file() and is_dicom(path):
         read = open_dicom
     if read is None:
         raise UserError(f"{str(path)!r} is of no known format.", f"Known are {_KNOWN}.")
@@ -142,7 +142,7 @@ def _open_file(path: Path, voxel_size: Triple | None) -> Volume:
 
 
 def _open_hdf5(path: Path, inside: str, voxel_size: Triple | None) -> Volume:
-    if not path.is_file() or not path.name.lower().endswith(_HDF5):
+    if not path.is_file() or _ending(path) not in _HDF5:
         raise UserError(f"{str(path)!r} is no HDF5 file, so it has no part {inside!r}.", "Leave '::' and it out.")
     return open_hdf5(path, inside, _name(path), voxel_size)
 
