@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import h5py
 import nibabel
 import nrrd
 import numpy as np
@@ -85,6 +86,15 @@ def write_nrrd(file: Path, array: npt.NDArray[Any]) -> Path:
     return file
 
 
+def write_hdf5(file: Path, array: npt.NDArray[Any]) -> str:
+    """Where in the file the scan is, beside another one."""
+    with h5py.File(file, "w") as there:
+        there["entry/dark"] = array[:3]
+        there["entry/scan"] = array
+        there["entry"].attrs["element_size_um"] = [MICRONS] * 3
+    return f"{file}::/entry/scan"
+
+
 def write_zarr(folder: Path, array: npt.NDArray[Any]) -> Path:
     drain(save_volume(Volume((array,), (MICRONS,) * 3, folder.stem), folder))
     return folder
@@ -118,7 +128,7 @@ def test_there_are_no_other_verbs() -> None:
 # --- the loop
 
 
-def test_the_whole_loop_from_scans_of_five_formats_to_an_evaluated_student(tmp_path: Path) -> None:
+def test_the_whole_loop_from_scans_of_six_formats_to_an_evaluated_student(tmp_path: Path) -> None:
     project = tmp_path / "project"
     assert told("init", project, "--organs", write_organs(tmp_path / "organs.toml"), "--name", "fish") == {
         "project": "fish"
@@ -158,7 +168,7 @@ def add_five_animals(project: Path, folder: Path) -> None:
     assert told("add", project, tiff, "--labels", nifti, "--id", "labelled-1")["labelled"]
     nifti, store = write_nifti(folder / "labelled-2.nii", two), write_nrrd(folder / "twos.nrrd", twos)
     assert told("add", project, nifti, "--labels", store)["case"] == "labelled-2"
-    assert not told("add", project, write_nrrd(folder / "unlabelled-1.nrrd", three))["labelled"]
+    assert not told("add", project, write_hdf5(folder / "unlabelled-1.h5", three))["labelled"]
     assert told("add", project, write_zarr(folder / "unlabelled-2.ome.zarr", four))["case"] == "unlabelled-2"
     slices, truth = write_slices(folder / "slices", five), write_tiff(folder / "truth.tif", fives)
     size = ("--voxel-size", MICRONS, MICRONS, MICRONS)

@@ -32,7 +32,10 @@ VoxelSize = Annotated[
     tuple[float, float, float] | None,
     typer.Option("--voxel-size", metavar="Z Y X", help="In µm, for a file that does not say."),
 ]
-SCAN = "OME-Zarr, TIFF (file or folder of slices), NIfTI or NRRD."
+SCAN = (
+    "OME-Zarr, NIfTI, NRRD, MetaImage, HDF5 (scan.h5::/path/in/file where there are several volumes), "
+    "or TIFF or DICOM (file or folder of slices)."
+)
 CheckpointName = Annotated[str, typer.Option("--checkpoint", help="Which checkpoint.")]
 
 
@@ -79,10 +82,10 @@ def add(
 ) -> None:
     """Copy a scan into a project, with its labels if it has any."""
     with plain_failures(as_json):
-        from .workflow.curate import Scan, open_project
+        from .workflow.curate import Scan, name_case, open_project
         from .workflow.curate import add as run
 
-        given = Scan(scan, labels, case or scan.name.split(".")[0], held_out, voxel_size)
+        given = Scan(scan, labels, case or name_case(scan), held_out, voxel_size)
         made = play(run(open_project(project), given))
         shape = made.volume.shape
         say(f"Case {made.id!r}: {shape} voxels.", {"case": made.id, "shape": shape, "labelled": made.labelled}, as_json)

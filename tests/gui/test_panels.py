@@ -96,6 +96,17 @@ def test_a_scan_that_is_dropped_is_asked_about_and_then_added(
     assert begun == [["add", str(taught.folder), file, "--id", "fish-7", "--held-out", "--voxel-size", "2", "1", "1"]]
 
 
+@pytest.mark.parametrize("name", ["fish-8", "fish-8.mha", "fish-8.h5::/entry/data"])
+def test_a_new_animal_is_called_like_its_folder_or_file(
+    qtbot: Any, session: Session, taught: Project, begun: list[list[str]], name: str
+) -> None:
+    panel = shown(qtbot, CasesPanel, session)
+    panel.scan.ask(Path("/scans") / name)
+    assert panel.scan.case.text() == "fish-8"
+    panel.scan.add()
+    assert begun == [["add", str(taught.folder), f"/scans/{name}", "--id", "fish-8"]]
+
+
 def test_a_new_project_is_made_of_names(qtbot: Any, session: Session, tmp_path: Path) -> None:
     panel = shown(qtbot, CasesPanel, session)
     panel.new.folder.setText(str(tmp_path / "mice"))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 #: More voxels than any scanner makes (1 TiVoxel); a header that asks for more is damaged.
 LARGEST = 2**40
+_MOST_CHUNKS, _CHUNK_BYTES = 10**7, 2**30
 _CHECK_FILE = "Check that the file is complete, or export it again."
 
 
@@ -81,6 +82,20 @@ def check_ids(block: npt.NDArray[Any], schema: LabelSchema, name: str = "") -> N
             f"{name or 'The label map'!r} holds ids that name no organ: {quoted}.",
             f"The organs of this project have the ids {', '.join(map(str, schema.ids))}: add the organ, or relabel.",
         )
+
+
+def check_chunk(chunk: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Refuse chunks that nobody could unpack, with a ValueError: more than 1 GiB each."""
+    if math.prod(chunk) * dtype.itemsize > _CHUNK_BYTES:
+        raise ValueError(f"its chunks of {chunk} take more than 1 GiB each")
+
+
+def check_grid(shape: tuple[int, ...], chunk: tuple[int, ...], what: str) -> None:
+    """Refuse ``what`` if it is cut into more than 10⁷ chunks, or does not fit them, with a ValueError."""
+    if len(shape) != len(chunk):
+        raise ValueError(f"{what} has {len(shape)} axes but chunks of {len(chunk)}")
+    if math.prod(-(-size // step) for size, step in zip(shape, chunk, strict=True)) > _MOST_CHUNKS:
+        raise ValueError(f"{what} claims to be {shape} voxels in chunks of {chunk}")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from napari_medaka_kd.errors import InvalidVolume
 from .gate import check_header, refusing
 from .lazy import DiskArray
 from .orientation import to_canonical
-from .raw_file import Packing, RawReader, Run
+from .raw_file import Packing, RawReader, Run, data_beside
 from .units import micrometres
 from .volume import Volume
 
@@ -147,14 +147,7 @@ def _data_file(path: Path, header: Mapping[str, Any], end: int) -> tuple[Path, i
     name = header.get("data file", header.get("datafile"))
     if name is None:
         return path, end
-    beside = (path.parent / name).resolve()
-    if beside.parent != path.parent.resolve():
-        raise InvalidVolume(
-            f"{str(path)!r} keeps its voxels in another folder: {name!r}.", "Put both files into one folder."
-        )
-    if not beside.is_file():
-        raise InvalidVolume(f"{str(path)!r} needs {name!r} beside it, which is not there.", "Copy both files.")
-    return beside, 0
+    return data_beside(path, name), 0
 
 
 def _bytes_of_lines(path: Path, start: int, lines: int) -> int:

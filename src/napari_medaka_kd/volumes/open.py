@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 from napari_medaka_kd.errors import InvalidVolume, UserError
 
+from .dicom import dicom_files, is_dicom, open_dicom
 from .gate import check_header
+from .hdf5_file import open_hdf5
 from .labels import LabelMap
 from .lazy import DiskArray, as_ids
+from .metaimage import open_metaimage
 from .nifti import open_nifti
 from .nrrd_file import open_nrrd
 from .store_array import open_level
@@ -19,36 +22,43 @@ from .tiff import SUFFIXES, open_slices, open_tiff, slice_files
 from .volume import Volume
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .labels import LabelSchema
     from .volume import Triple
 
-_ENDINGS = (
-    ".ome.zarr",
-    ".zarr",
-    ".nii.gz",
-    ".nii",
-    ".nrrd",
-    ".nhdr",
-    ".ome.tiff",
-    ".ome.tif",
-    ".ome.btf",
-    ".ome.tf8",
-    *SUFFIXES,
+_READERS: dict[str, Callable[[Path, str, Triple | None], Volume]] = {
+    ".nii.gz": open_nifti,
+    ".nii": open_nifti,
+    ".nrrd": open_nrrd,
+    ".nhdr": open_nrrd,
+    ".mha": open_metaimage,
+    ".mhd": open_metaimage,
+    ".dcm": open_dicom,
+    **dict.fromkeys((".ome.tiff", ".ome.tif", ".ome.btf", ".ome.tf8", *SUFFIXES), open_tiff),
+}
+_HDF5 = (".h5", ".hdf5", ".hdf", ".nxs")
+_ENDINGS = (".ome.zarr", ".zarr", *_READERS, *_HDF5)
+_KNOWN = (
+    "OME-Zarr (0.4, 0.5), TIFF (a stack or a folder of slices), NIfTI, NRRD, MetaImage (.mha, .mhd), HDF5 (.h5, .hdf5, "
+    ".hdf, .nxs) and DICOM (a folder of slices or a multi-frame file)"
 )
-_KNOWN = "OME-Zarr (0.4, 0.5), TIFF (a stack or a folder of slices), NIfTI and NRRD"
 
 
 def open_volume(path: Path, voxel_size: Triple | None = None) -> Volume:
-    """Open a scan: OME-Zarr 0.4/0.5, TIFF (stack or folder of slices), NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr).
+    """Open a scan by its headers: OME-Zarr 0.4/0.5, TIFF (stack or folder of slices), NIfTI (.nii, .nii.gz), NRRD
+    (.nrrd, .nhdr), MetaImage (.mha, .mhd), HDF5 (.h5, .hdf5, .hdf, .nxs), DICOM (folder of slices, multi-frame .dcm).
 
     Returns
     -------
     Volume
-        (z, y, x), µm. NIfTI and NRRD lie as z to superior, y to anterior, x to right (the closest canonical RAS),
-        however they are stored. OME-Zarr keeps its levels; the others have one.
+        (z, y, x), µm. NIfTI, NRRD, MetaImage and DICOM lie as z to superior, y to anterior, x to right (the closest
+        canonical RAS), however they are stored. OME-Zarr keeps its levels; the others have one.
 
     Parameters
     ----------
+    path
+        ``scan.h5::/path/in/file`` says which dataset of an HDF5 file is meant, where there are several.
     voxel_size
         (z, y, x) in µm, instead of what the file says or does not say.
 
@@ -59,12 +69,23 @@ def open_volume(path: Path, voxel_size: Triple | None = None) -> Volume:
     InvalidVolume
         If the gate refuses it.
     """
-    path = Path(path)
+    path, inside = split_inside(Path(path))
     if not path.exists():
         raise UserError(f"There is no {str(path)!r}.", "Check the path.")
-    volume = _open_folder(path, voxel_size) if path.is_dir() else _open_file(path, voxel_size)
+    if inside or (path.is_file() and _ending(path) in _HDF5):
+        volume = _open_hdf5(path, inside, voxel_size)
+    else:
+        volume = _open_folder(path, voxel_size) if path.is_dir() else _open_file(path, voxel_size)
     check_header(volume.shape, volume.dtype, volume.voxel_size, str(path))
     return volume
+
+
+def split_inside(path: Path) -> tuple[Path, str]:
+    """``scan.h5::/path/in/file`` → (the file, the path in it), which is "" where none is given."""
+    if path.exists():
+        return path, ""
+    file, _, inside = str(path).partition("::")
+    return Path(file), inside
 
 
 def open_labels(path: Path, schema: LabelSchema, voxel_size: Triple | None = None) -> LabelMap:
@@ -104,21 +125,34 @@ def _open_folder(path: Path, voxel_size: Triple | None) -> Volume:
         return open_store(path, voxel_size)
     if slice_files(path):
         return open_slices(path, _name(path), voxel_size)
-    raise UserError(f"The folder {str(path)!r} holds neither an OME-Zarr nor TIFF slices.", f"Known are {_KNOWN}.")
+    if dicom_files(path):
+        return open_dicom(path, _name(path), voxel_size)
+    raise UserError(
+        f"The folder {str(path)!r} holds neither an OME-Zarr nor slices as TIFF or DICOM.", f"Known are {_KNOWN}."
+    )
 
 
 def _open_file(path: Path, voxel_size: Triple | None) -> Volume:
-    ending = next((ending for ending in _ENDINGS if path.name.lower().endswith(ending)), "")
-    if ending in (".nii", ".nii.gz"):
-        return open_nifti(path, _name(path), voxel_size)
-    if ending in (".nrrd", ".nhdr"):
-        return open_nrrd(path, _name(path), voxel_size)
-    if path.suffix.lower() in SUFFIXES:
-        return open_tiff(path, _name(path), voxel_size)
-    raise UserError(f"{str(path)!r} is of no known format.", f"Known are {_KNOWN}.")
+    read = _READERS.get(_ending(path))
+    if read is None and path.is_file() and is_dicom(path):
+        read = open_dicom
+    if read is None:
+        raise UserError(f"{str(path)!r} is of no known format.", f"Known are {_KNOWN}.")
+    return read(path, _name(path), voxel_size)
+
+
+def _open_hdf5(path: Path, inside: str, voxel_size: Triple | None) -> Volume:
+    if not path.is_file() or _ending(path) not in _HDF5:
+        raise UserError(f"{str(path)!r} is no HDF5 file, so it has no part {inside!r}.", "Leave '::' and it out.")
+    name = f"{_name(path)} {inside}" if inside else _name(path)
+    return open_hdf5(path, inside, name, voxel_size)
+
+
+def _ending(path: Path) -> str:
+    return next((ending for ending in _ENDINGS if path.name.lower().endswith(ending)), "")
 
 
 def _name(path: Path) -> str:
     """The file's name without its ending."""
-    ending = next((ending for ending in _ENDINGS if path.name.lower().endswith(ending)), "")
+    ending = _ending(path)
     return path.name[: -len(ending)] if ending and len(path.name) > len(ending) else path.name

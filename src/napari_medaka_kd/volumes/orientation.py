@@ -1,4 +1,4 @@
-"""How NIfTI and NRRD arrays, stored in any of 48 ways, come to lie alike: z-y-x of the closest canonical RAS."""
+"""How arrays with an anatomy, stored in any of 48 ways, come to lie alike: z-y-x of the closest canonical RAS."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from .volume import Triple
+
+#: (3, 1): a direction in LPS and mm, as MetaImage and DICOM have it, times this is one in RAS and µm.
+RAS_UM_FROM_LPS_MM = np.array([[-1e3], [-1e3], [1e3]])
 
 
 def to_canonical(array: DiskArray, directions: npt.NDArray[np.float64]) -> tuple[DiskArray, Triple]:

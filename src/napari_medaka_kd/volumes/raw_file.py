@@ -8,21 +8,25 @@ import math
 import mmap
 import tempfile
 import threading
+import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
+
+from napari_medaka_kd.errors import InvalidVolume
 
 from .gate import refusing
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import BinaryIO
 
     import numpy.typing as npt
 
     from .volume import Region, Shape
 
-Packing: TypeAlias = Literal["none", "gzip", "bzip2"]
+Packing: TypeAlias = Literal["none", "gzip", "bzip2", "zlib"]
 _PIECE = 16 * 2**20  # bytes unpacked at a time
 _IN_MEMORY = 256 * 2**20  # bytes; a larger unpacked file goes to a temporary file
 
@@ -48,6 +52,11 @@ class Run:
     order: Literal["F", "C"] = "F"
     packing: Packing = "none"
     packed_from: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes the voxels take, unpacked."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 class RawReader:
@@ -79,8 +88,26 @@ class RawReader:
             return block
 
 
+def data_beside(path: Path, name: str) -> Path:
+    """The file ``name`` that holds the voxels of the header ``path``, in the same folder and nowhere else.
+
+    Raises
+    ------
+    InvalidVolume
+        If it is in another folder, also by way of a link, or not there.
+    """
+    beside = (path.parent / name).resolve()
+    if beside.parent != path.parent.resolve():
+        raise InvalidVolume(
+            f"{str(path)!r} keeps its voxels in another folder: {name!r}.", "Put both files into one folder."
+        )
+    if not beside.is_file():
+        raise InvalidVolume(f"{str(path)!r} needs {name!r} beside it, which is not there.", "Copy both files.")
+    return beside
+
+
 def _map(run: Run) -> npt.NDArray[Any]:
-    missing = run.offset + _bytes(run) - run.path.stat().st_size
+    missing = run.offset + run.nbytes - run.path.stat().st_size
     if missing > 0:
         raise ValueError(f"{missing} bytes are missing at its end")
     return np.memmap(run.path, run.dtype, "r", run.offset, run.shape, run.order)
@@ -94,30 +121,56 @@ def _let_go(array: npt.NDArray[Any]) -> None:
 
 
 def _unpack(run: Run) -> npt.NDArray[Any]:
-    size = _bytes(run)
+    size = run.nbytes
     with run.path.open("rb") as packed:
         packed.seek(run.packed_from)
-        with gzip.GzipFile(fileobj=packed) if run.packing == "gzip" else bz2.BZ2File(packed) as stream:
-            stream.seek(run.offset)
-            if size <= _IN_MEMORY:
-                return _shape(run, np.frombuffer(_pull(stream, size), run.dtype))
+        stream = _stream(packed, run.packing)
+        for start in range(0, run.offset, _PIECE):
+            _pull(stream, min(_PIECE, run.offset - start))
+        if size <= _IN_MEMORY:
+            flat = np.frombuffer(_pull(stream, size), run.dtype)
+        else:
             with tempfile.TemporaryFile() as file:
                 for start in range(0, size, _PIECE):
                     file.write(_pull(stream, min(_PIECE, size - start)))
                 file.flush()
-                return _shape(run, np.memmap(file, run.dtype, "r"))
+                flat = np.memmap(file, run.dtype, "r")
+        if run.packing == "zlib" and stream.read(1):
+            raise ValueError(f"it holds more than the {size} bytes that its header says")
+        return flat.reshape(run.shape, order=run.order)
 
 
-def _pull(stream: gzip.GzipFile | bz2.BZ2File, size: int) -> bytes:
+class _Stream(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+def _stream(packed: BinaryIO, packing: Packing) -> _Stream:
+    if packing == "zlib":
+        return _Inflated(packed)
+    return gzip.GzipFile(fileobj=packed) if packing == "gzip" else bz2.BZ2File(packed)
+
+
+class _Inflated:
+    """A zlib or gzip stream; Python has a file of it only for gzip."""
+
+    def __init__(self, packed: BinaryIO) -> None:
+        self._packed = packed
+        self._engine = zlib.decompressobj(wbits=47)  # 32 + 15: which of the two is seen by its first bytes
+
+    def read(self, size: int, /) -> bytes:
+        """``size`` bytes, or fewer at the end of the stream, which must be there with its checksum."""
+        pieces: list[bytes] = []
+        while size > 0 and not self._engine.eof:
+            packed = self._engine.unconsumed_tail or self._packed.read(_PIECE)
+            pieces.append(self._engine.decompress(packed, size))
+            size -= len(pieces[-1])
+            if not packed and not pieces[-1]:
+                raise EOFError("its packed voxels end before their end mark")
+        return b"".join(pieces)
+
+
+def _pull(stream: _Stream, size: int) -> bytes:
     data = stream.read(size)
     if len(data) < size:
         raise ValueError(f"{size - len(data)} bytes or more are missing at its end")
     return data
-
-
-def _shape(run: Run, flat: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return flat.reshape(run.shape, order=run.order)
-
-
-def _bytes(run: Run) -> int:
-    return math.prod(run.shape) * run.dtype.itemsize

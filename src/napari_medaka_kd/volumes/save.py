@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .volume import Volume
 
 _LOCK = ".lock"
+_DETACHED = (".mhd", ".nhdr")  # headers whose voxels lie in another file beside them
 
 
 def save_volume(volume: Volume, path: Path, window: Window | None = None) -> Job[Volume]:
@@ -130,6 +131,7 @@ def _plan(volume: Volume, dtype: np.dtype[Any], window: Window | None) -> dict[s
     """All that determines the pyramid: the same plan promises the same bytes."""
     return {
         "source": _fingerprint(volume),
+        "name": volume.name,
         "shape": list(volume.shape),
         "dtype": str(dtype),
         "voxel_size": list(volume.voxel_size),
@@ -167,9 +169,10 @@ def _fingerprint(volume: Volume) -> str:
     if volume.source is None or not volume.source.exists():
         return str(uuid.uuid4())
     seen: list[Any] = [str(volume.source), *_stamp(volume.source.stat())]
-    if volume.source.is_dir():
-        with os.scandir(volume.source) as entries:
-            seen += sorted([entry.name, *_stamp(entry.stat())] for entry in entries)
+    if volume.source.is_dir() or volume.source.suffix in _DETACHED:
+        beside = "" if volume.source.is_dir() else f"{volume.source.stem}."
+        with os.scandir(volume.source if not beside else volume.source.parent) as entries:
+            seen += sorted([e.name, *_stamp(e.stat())] for e in entries if e.name.startswith(beside) and e.is_file())
     return _sum(seen)
 
 

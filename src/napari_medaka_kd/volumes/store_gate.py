@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from napari_medaka_kd.errors import InvalidVolume
 
-from .gate import check_header, refusing
+from .gate import check_chunk, check_grid, check_header, refusing
 from .units import micrometres
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 OURS = "napari-medaka-kd"
 _METADATA_BYTES = 10 * 2**20
 _MOST_LEVELS, _MOST_AXES = 20, 5
-_MOST_CHUNKS, _CHUNK_BYTES = 10**7, 2**30
 _CODECS_2 = {"blosc", "zstd", "gzip", "zlib", "bz2"}
 _CODECS_3 = {"bytes", "transpose", "blosc", "zstd", "gzip", "crc32c", "sharding_indexed"}
 _DTYPES_3 = {
@@ -189,7 +188,7 @@ def _read_array(root: Path, path: str) -> StoredArray:
     if parts.is_absolute() or ".." in parts.parts or "\\" in path or not folder.resolve().is_relative_to(root):
         raise ValueError(f"its level {path!r} leads out of the store")
     array = _read_array_3(root, folder) if (folder / "zarr.json").exists() else _read_array_2(root, folder)
-    _check_grid(array.shape, array.chunk, path)
+    check_grid(array.shape, array.chunk, f"its level {path!r}")
     return array
 
 
@@ -216,7 +215,7 @@ def _read_array_2(root: Path, folder: Path) -> StoredArray:
     codec = data.get("compressor")
     if (codec is not None and codec["id"] not in _CODECS_2) or data.get("filters"):
         raise ValueError(f"it is packed by {codec and codec['id']!r} and filters {data.get('filters')!r}")
-    _check_chunk(chunk, dtype)
+    check_chunk(chunk, dtype)
     return StoredArray(folder, 2, shape, dtype, chunk, ("", _separator(data.get("dimension_separator", "."))))
 
 
@@ -245,19 +244,7 @@ def _check_codecs(codecs: Any, chunk: tuple[int, ...], dtype: np.dtype[Any]) -> 
                 raise ValueError(f"its shards of {chunk} do not hold whole chunks of {inner}")
             _check_codecs(codec["configuration"]["codecs"], inner, dtype)
             return
-    _check_chunk(chunk, dtype)
-
-
-def _check_chunk(chunk: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    if math.prod(chunk) * dtype.itemsize > _CHUNK_BYTES:
-        raise ValueError(f"its chunks of {chunk} take more than 1 GiB each")
-
-
-def _check_grid(shape: tuple[int, ...], chunk: tuple[int, ...], path: str) -> None:
-    if len(shape) != len(chunk):
-        raise ValueError(f"its level {path!r} has {len(shape)} axes but chunks of {len(chunk)}")
-    if math.prod(-(-size // step) for size, step in zip(shape, chunk, strict=True)) > _MOST_CHUNKS:
-        raise ValueError(f"its level {path!r} claims to be {shape} voxels in chunks of {chunk}")
+    check_chunk(chunk, dtype)
 
 
 def _spatial(image: _Image, arrays: tuple[StoredArray, ...], name: str) -> Shape:

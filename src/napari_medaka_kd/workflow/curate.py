@@ -15,7 +15,7 @@ from napari_medaka_kd.quality.record import FILE, open_record
 from napari_medaka_kd.review import Decision, ReviewItem, Verdict, VerdictLog, fold, now, read_verdicts
 from napari_medaka_kd.volumes.label_store import generation
 from napari_medaka_kd.volumes.labels import LabelSchema
-from napari_medaka_kd.volumes.open import open_labels, open_volume
+from napari_medaka_kd.volumes.open import open_labels, open_volume, split_inside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,8 @@ class Scan:
     Attributes
     ----------
     file, labels
-        OME-Zarr, TIFF (file or folder of slices), NIfTI or NRRD; organ ids on the same grid, if there are any.
+        Anything that :func:`~napari_medaka_kd.volumes.open.open_volume` knows; organ ids on the same grid, if there
+        are any.
     case
         The id it gets.
     voxel_size
@@ -47,6 +48,11 @@ class Scan:
     case: str
     held_out: bool = False
     voxel_size: tuple[float, float, float] | None = None
+
+
+def name_case(file: Path) -> str:
+    """What a case is called where nobody says: the name of its ``file`` (or folder) up to the first dot."""
+    return split_inside(file)[0].name.split(".")[0]
 
 
 def add(project: Project, scan: Scan) -> Job[Case]:

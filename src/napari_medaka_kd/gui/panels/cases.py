@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_medaka_kd.errors import UserError
-from napari_medaka_kd.workflow.curate import read_organs
+from napari_medaka_kd.workflow.curate import name_case, read_organs
 from napari_medaka_kd.workflow.herd import CaseLine, herd, name_organs
 
 from ..parts import button, words
@@ -37,7 +37,10 @@ if TYPE_CHECKING:
     from ..session import Session
 
 _BEGIN = "Open a project, or make one. To look around first, take the sample project: made-up fish, no data needed."
-_NO_CASES = "No animals yet. Drop a scan here: OME-Zarr, TIFF (a file or a folder of slices), NIfTI or NRRD."
+_NO_CASES = (
+    "No animals yet. Drop a scan here: OME-Zarr, NIfTI, NRRD, MetaImage, HDF5, or TIFF or DICOM (a file or a folder of "
+    "slices)."
+)
 _COLUMNS = ("animal", "state", "organs")
 
 
@@ -208,7 +211,8 @@ class NewScan(QWidget):
         self.found = words()
         self.held_out = QCheckBox("Keep it for testing; nothing ever learns from it")
         form = QFormLayout(self)
-        form.addRow("Scan", _with_button(self.file, button("…", self._on_file)))
+        folder = button("Folder …", self._on_folder, "An OME-Zarr, or the folder of a scan's slices, as TIFF or DICOM.")
+        form.addRow("Scan", _side_by_side(_with_button(self.file, button("…", self._on_file)), folder))
         form.addRow(self.found)
         form.addRow("Labels", _with_button(self.labels, button("…", self._on_labels)))
         form.addRow("Name", self.case)
@@ -225,7 +229,7 @@ class NewScan(QWidget):
         self.show()
         if file is not None:
             self.file.setText(str(file))
-            self.case.setText(file.name.split(".")[0])
+            self.case.setText(name_case(file))
             self.look()
 
     def look(self) -> None:
@@ -239,7 +243,7 @@ class NewScan(QWidget):
         if project is None or not self.file.text():
             self.session.went_wrong.emit("There is no scan to add. Choose a file or a folder first.")
             return
-        name = self.case.text() or Path(self.file.text()).name.split(".")[0]
+        name = self.case.text() or name_case(Path(self.file.text()))
         argv = ["add", str(project.folder), self.file.text(), "--id", name]
         argv += ["--labels", self.labels.text()] if self.labels.text() else []
         argv += ["--held-out"] if self.held_out.isChecked() else []
@@ -266,6 +270,11 @@ class NewScan(QWidget):
 
     def _on_preview(self, preview: Preview | None) -> None:
         self.found.setText("" if preview is None else preview.sentence)
+
+    def _on_folder(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "A scan")
+        if folder:
+            self.ask(Path(folder))
 
     def _on_labels(self) -> None:
         file, _ = QFileDialog.getOpenFileName(self, "Its labels")
