@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,23 +49,36 @@ def save_volume(volume: Volume, path: Path) -> Job[Volume]:
         If it cannot be a scan (see the gate) or holds NaN or infinity.
     """
     check_header(volume.shape, volume.dtype, volume.voxel_size, volume.name or str(path))
-    _refuse_existing(path)
     levels, dtype = plan_levels(volume.shape, volume.voxel_size), _stored_type(volume.dtype)
+    with appearing(path, sum(math.prod(level.shape) for level in levels) * dtype.itemsize) as partial:
+        yield from _write(volume, partial, levels, lay_out(volume.shape, dtype, SCAN_SHARD))
+        yield Progress("Waiting for the disk", 0, 0)
+    return open_volume(path)
+
+
+@contextmanager
+def appearing(path: Path, size: int) -> Iterator[Path]:
+    """A folder beside ``path`` that takes its name when all of it is on the disk; gone if anything goes wrong.
+
+    Raises
+    ------
+    UserError
+        If ``path`` exists, or the disk has not 1.2 times the room of ``size`` bytes.
+    """
+    refuse_existing(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    check_space(path.parent, sum(math.prod(level.shape) for level in levels) * dtype.itemsize)
+    check_space(path.parent, size)
     partial = path.with_name(f"{path.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
-        yield from _write(volume, partial, levels, lay_out(volume.shape, dtype, SCAN_SHARD))
-        yield Progress("Waiting for the disk", 0, 0)
+        yield partial
         sync_tree(partial)
-        _refuse_existing(path)
+        refuse_existing(path)
         partial.rename(path)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     sync_folder(path.parent)
-    return open_volume(path)
 
 
 def check_space(folder: Path, size: int) -> None:
@@ -83,7 +97,14 @@ def check_space(folder: Path, size: int) -> None:
         )
 
 
-def _refuse_existing(path: Path) -> None:
+def refuse_existing(path: Path) -> None:
+    """Refuse to write over what is there.
+
+    Raises
+    ------
+    UserError
+        If there is anything, be it a link.
+    """
     if path.exists() or path.is_symlink():
         raise UserError(f"{str(path)!r} is there already.", "Choose another name, or remove it.")
 
