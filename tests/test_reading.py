@@ -324,11 +324,18 @@ def test_a_nifti_opens_in_micrometres(viewer: ViewerModel, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("fish-labels.nii", Labels), ("fish_seg.nii", Labels), ("labelled.nii", Image), ("segment.nii", Image)],
+    [
+        ("fish-labels.nii", Labels),
+        ("fish_seg.nii", Labels),
+        ("labels/fish.nii", Labels),
+        ("labelled.nii", Image),
+        ("my organs/fish.nii", Image),
+    ],
 )
 def test_a_file_of_whole_numbers_is_what_its_name_says(
     viewer: ViewerModel, tmp_path: Path, name: str, kind: type
 ) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
     (layer,) = opened(viewer, nifti(tmp_path / name, voxels())).values()
     assert type(layer) is kind
     if kind is Labels:

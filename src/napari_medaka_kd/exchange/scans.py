@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from napari_medaka_kd.volumes.volume import Volume
 
-#: A file of whole numbers with one of these words in its name is a label map.
-_LABELS = re.compile(r"(?<![a-z])(labels?|seg|segmentations?|masks?|annotations?|organs?)(?![a-z])", re.IGNORECASE)
+#: A file of whole numbers with one of these words in its name, or in a folder called so, is a label map.
+_WORDS = "labels?|seg|segmentations?|masks?|annotations?|organs?"
+_FILE, _FOLDER = re.compile(f"(?<![a-z])({_WORDS})(?![a-z])", re.IGNORECASE), re.compile(_WORDS, re.IGNORECASE)
 _PAINTABLE = 64 * 2**20  # voxels; a smaller label map is read into memory, where it can be painted
 
 
@@ -35,7 +36,7 @@ def scan_layers(path: Path) -> list[LayerData]:
         If the gate refuses it.
     """
     volume, grid = _open(path)
-    if volume.dtype.kind not in "iub" or not _LABELS.search(path.name):
+    if volume.dtype.kind not in "iub" or not (_FILE.search(path.name) or _FOLDER.fullmatch(path.parent.name)):
         return [image_layer(volume, grid)]
     if np.prod(volume.shape) > _PAINTABLE:
         return [labels_layer(volume, grid, Legend({}, {}))]
