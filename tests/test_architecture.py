@@ -22,7 +22,8 @@ LINES_PER_FUNCTION = 40
 PARAMETERS = 5
 
 HEAVY = ("torch", "monai", "matplotlib.pyplot", "napari", "qtpy", "PyQt6", "PySide6")
-LIGHT_ROOMS = ("volumes", "project", "review", "evaluate", "measure", "settings", "console", "cli", "gui/samples")
+LIGHT_ROOMS = ("volumes", "project", "review", "evaluate", "measure", "settings", "console", "cli", "exchange")
+LIGHT_FILES = ("gui/samples", "gui/projects")
 
 Function: typing.TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -91,7 +92,7 @@ def heavy_modules_after(code: str) -> str:
     return done.stderr
 
 
-@pytest.mark.parametrize("room", LIGHT_ROOMS)
+@pytest.mark.parametrize("room", [*LIGHT_ROOMS, *LIGHT_FILES])
 def test_opening_reviewing_and_measuring_load_neither_torch_nor_qt(room: str) -> None:
     files = [PACKAGE / f"{room}.py"] if (PACKAGE / f"{room}.py").exists() else sorted((PACKAGE / room).rglob("*.py"))
     assert files != []

@@ -108,6 +108,30 @@ assert "napari" not in sys.modules
     assert done.returncode == 0, done.stderr
 
 
+def test_readers_claim_no_format_that_napari_reads_well() -> None:
+    claimed = {pattern for patterns in values_of("filename_patterns", CONTRIBUTIONS) for pattern in patterns}
+    assert "*.ome.zarr" in claimed
+    assert claimed.isdisjoint({"*", "*.*", "*.tif", "*.tiff", "*.png", "*.npy", "*.toml"})
+
+
+def test_the_command_palette_offers_nothing_that_wants_a_path() -> None:
+    from app_model.expressions import parse_expression
+
+    for kind in ("readers", "writers"):
+        for name in values_of("command", CONTRIBUTIONS[kind]):
+            assert not parse_expression(COMMANDS[name]["enablement"]).eval({})
+
+
+def test_napari_saves_labels_itself_where_no_ending_asks_for_ours() -> None:
+    plugins = PluginManager.instance()
+    plugins.discover()
+    for ending, plugin in ((".ome.zarr", "napari-medaka-kd"), (".nii.gz", "napari-medaka-kd"), ("", "napari")):
+        writer, _ = plugins.get_writer(f"labels{ending}", ["labels"])
+        assert writer is not None
+        assert writer.plugin_name == plugin
+    assert plugins.get_writer("all.ome.zarr", ["image", "labels"])[0] is None
+
+
 def test_the_phantom_opens_from_the_menu_of_samples_in_micrometres() -> None:
     from napari.components import ViewerModel
 

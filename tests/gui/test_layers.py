@@ -58,6 +58,13 @@ def test_a_case_is_shown_as_three_layers_on_one_grid_in_micrometres(viewer: View
     assert viewer.layers.selection.active is viewer.layers["organs"]
 
 
+def test_what_is_cut_out_of_a_layer_is_not_read_before_it_is_drawn(viewer: ViewerModel, scene: Scene) -> None:
+    for layer in viewer.layers:
+        cut = layer.data[0][:, 3:9, 4:6]
+        assert not isinstance(cut, np.ndarray)
+        assert np.asarray(cut[7]).shape == (6, 2)
+
+
 def test_the_scan_is_as_bright_as_its_tissue(viewer: ViewerModel, scene: Scene) -> None:
     assert scene.session.case is not None
     assert tuple(viewer.layers["scan"].contrast_limits) == pytest.approx(scene.session.case.body.window)

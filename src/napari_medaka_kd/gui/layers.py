@@ -8,13 +8,15 @@ import numpy as np
 from napari.layers import Image, Labels, Layer
 from psygnal import Signal
 
+from napari_medaka_kd.volumes.deepen import deepen
+from napari_medaka_kd.volumes.picked import for_napari, same_source
 from napari_medaka_kd.volumes.volume import whole
 
 from .ahead import read_ahead
 from .colours import GHOST, isolate, name_organs
 from .crop import CropLayer
 from .gaze import Gaze
-from .shown import Shown, blank, deepen, gather, lay_crop_over
+from .shown import Shown, blank, gather, lay_crop_over
 from .spoken import spoken
 
 if TYPE_CHECKING:
@@ -214,7 +216,7 @@ class Scene:
     def _fill(self, name: str, volume: Volume, kind: type[Layer], **looks: Any) -> Any:
         """The layer of that name, made where there is none, with the levels of ``volume`` in it."""
         layer = self._layers.get(name)
-        levels = list(volume.levels)
+        levels = for_napari(volume)
         if layer is None:
             grid = {"scale": volume.voxel_size, "units": ("um",) * 3, "axis_labels": ("z", "y", "x")}
             layer = kind(levels, multiscale=True, name=name, **grid, **looks)
@@ -340,4 +342,4 @@ class Scene:
 
 
 def _same(now: Any, wanted: list[Any]) -> bool:
-    return len(now) == len(wanted) and all(a is b for a, b in zip(now, wanted, strict=True))
+    return len(now) == len(wanted) and all(same_source(a, b) for a, b in zip(now, wanted, strict=True))

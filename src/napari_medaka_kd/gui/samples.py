@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_medaka_kd.exchange.looks import Grid, colour_ids, name_ids, schema_legend
 from napari_medaka_kd.settings import PhantomSettings
 from napari_medaka_kd.volumes.phantom import phantom_animal
 
 if TYPE_CHECKING:
-    from napari_medaka_kd.volumes.labels import LabelSchema
+    from napari_medaka_kd.exchange.looks import LayerData
 
 _EMPTY = "made-up fish"
-#: What napari makes a layer of: data, keyword arguments, kind of layer.
-LayerData: TypeAlias = tuple[Any, dict[str, Any], str]
 
 
 def open_phantom() -> list[LayerData]:
     """A micro-CT scan, (z, y, x) float or integer, and the organs in it, (z, y, x) unsigned integer."""
     animal = phantom_animal(PhantomSettings())
-    place = {"scale": animal.volume.voxel_size, "units": ("um", "um", "um"), "axis_labels": ("z", "y", "x")}
-    organs = {"colormap": _colours(animal.labels.schema), "features": _features(animal.labels.schema)}
+    place = Grid(animal.volume.voxel_size).words
+    legend = schema_legend(animal.labels.schema)
+    organs = {"colormap": colour_ids(legend), **name_ids(legend)}
     return [
         (animal.volume.read(), {"name": "Medaka phantom", **place}, "image"),
         (animal.labels.volume.read(), {"name": "Medaka phantom organs", **organs, **place}, "labels"),
@@ -41,13 +41,3 @@ def open_sample_project() -> list[LayerData]:
         dock.show_panel("Cases")
         drop_soon(dock.viewer, _EMPTY)
     return [(np.empty((0, 3)), {"name": _EMPTY, "ndim": 3, "units": ("um", "um", "um")}, "points")]
-
-
-def _colours(schema: LabelSchema) -> dict[int | None, str]:
-    """Colour by organ id; ``None`` is the colour of ids that are not in the schema."""
-    return {None: "white", 0: "transparent"} | {organ.id: organ.color for organ in schema.organs}
-
-
-def _features(schema: LabelSchema) -> dict[str, list[Any]]:
-    """One row an organ; shown is the row whose ``index`` is the id under the cursor."""
-    return {"index": [0, *schema.ids], "organ": ["background", *schema.names]}

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_medaka_kd.volumes.deepen import as_shape, deepen, strides
 from napari_medaka_kd.volumes.label_store import open_uncertainty
 from napari_medaka_kd.volumes.lazy import DiskArray
-from napari_medaka_kd.volumes.volume import Region, Shape, Volume, extent
+from napari_medaka_kd.volumes.volume import Region, Volume, extent
 from napari_medaka_kd.workflow.correct import corrected_labels
 
 if TYPE_CHECKING:
@@ -69,21 +69,8 @@ def blank(scan: Volume, dtype: np.dtype[Any]) -> Volume:
     def read_box(box: Region) -> npt.NDArray[Any]:
         return np.zeros(extent(box), dtype)
 
-    levels = tuple(DiskArray(_shape(level.shape), dtype, read_box) for level in scan.levels)
+    levels = tuple(DiskArray(as_shape(level.shape), dtype, read_box) for level in scan.levels)
     return Volume(levels, scan.voxel_size)
-
-
-def deepen(volume: Volume, scan: Volume | None) -> Volume:
-    """``volume`` with coarser levels where it has fewer than ``scan``, or just one, which napari takes for no pyramid.
-
-    They are strided as they are read, so that they are right as soon as the finer level is.
-    """
-    shapes = [] if scan is None else [_shape(level.shape) for level in scan.levels]
-    if len(shapes) < 2:
-        z, y, x = (-(-size // 2) for size in volume.shape)
-        shapes = [volume.shape, (z, y, x)]
-    missing = shapes[len(volume.levels) :]
-    return replace(volume, levels=(*volume.levels, *(_stride(volume, shape) for shape in missing)))
 
 
 def lay_crop_over(organs: Volume, region: Region, crop: npt.NDArray[Any] | None) -> Volume:
@@ -114,7 +101,7 @@ def _find_labels(
 
 def _patch(organs: Volume, level: int, region: Region, crop: npt.NDArray[Any] | None) -> DiskArray:
     array = organs.levels[level]
-    steps = _steps(organs.shape, _shape(array.shape))
+    steps = strides(organs.shape, as_shape(array.shape))
 
     def read_box(box: Region) -> npt.NDArray[Any]:
         block = np.array(array[box])
@@ -127,27 +114,4 @@ def _patch(organs: Volume, level: int, region: Region, crop: npt.NDArray[Any] | 
         block[np.ix_(*inside)] = 0 if crop is None else crop[np.ix_(*picked)]
         return block
 
-    return DiskArray(_shape(array.shape), array.dtype, read_box)
-
-
-def _stride(volume: Volume, shape: Shape) -> DiskArray:
-    array, steps = volume.levels[0], _steps(volume.shape, shape)
-
-    def read_box(box: Region) -> npt.NDArray[Any]:
-        every = tuple(
-            slice(side.start * step, (side.stop - 1) * step + 1, step) for side, step in zip(box, steps, strict=True)
-        )
-        return np.asarray(array[every])
-
-    return DiskArray(shape, array.dtype, read_box)
-
-
-def _steps(fine: Shape, coarse: Shape) -> Shape:
-    """Fine voxels from one coarse voxel to the next: our pyramids halve, and round their shapes up."""
-    z, y, x = (1 << math.ceil(math.log2(size / fewer)) for size, fewer in zip(fine, coarse, strict=True))
-    return z, y, x
-
-
-def _shape(shape: tuple[int, ...]) -> Shape:
-    z, y, x = shape
-    return z, y, x
+    return DiskArray(as_shape(array.shape), array.dtype, read_box)

@@ -127,7 +127,7 @@ def write_image_group(
     Parameters
     ----------
     image
-        ``name``, ``type`` ("mean" or "stride") and ``voxel_size`` (µm).
+        ``name``, ``type`` ("mean" or "stride") and ``voxel_size`` (µm); ``origin`` (µm) where that is not 0, 0, 0.
     extra
         What stands beside ``multiscales``: the ``image-label`` of a label map.
     about
@@ -161,7 +161,8 @@ def _transforms(level: Level, image: dict[str, Any]) -> list[dict[str, Any]]:
     scale = [size * factor for size, factor in zip(image["voxel_size"], level.factor, strict=True)]
     middle = [size * (factor - 1) / 2 for size, factor in zip(image["voxel_size"], level.factor, strict=True)]
     moved = middle if image["type"] == "mean" else [0.0, 0.0, 0.0]
-    return [{"type": "scale", "scale": scale}, {"type": "translation", "translation": moved}]
+    place = [at + by for at, by in zip(image.get("origin", (0.0, 0.0, 0.0)), moved, strict=True)]
+    return [{"type": "scale", "scale": scale}, {"type": "translation", "translation": place}]
 
 
 def _finer(region: Region, part: Region, step: Shape, fine: Shape) -> Region:

@@ -68,7 +68,7 @@ def save_volume(volume: Volume, path: Path, window: Window | None = None) -> Job
     plan = _plan(volume, dtype, window)
     if _is_made(path, plan):
         return open_volume(path)
-    _refuse_existing(path)
+    refuse_existing(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _claimed(path) as partial:
         conversion = _begin(volume, partial, plan)
@@ -79,8 +79,33 @@ def save_volume(volume: Volume, path: Path, window: Window | None = None) -> Job
             conversion.complete(_origin(volume, plan))
         finally:
             conversion.close()
-        _refuse_existing(path)
+        refuse_existing(path)
     return open_volume(path)
+
+
+@contextmanager
+def appearing(path: Path, size: int) -> Iterator[Path]:
+    """A folder beside ``path`` that takes its name when all of it is on the disk; gone if anything goes wrong.
+
+    Raises
+    ------
+    UserError
+        If ``path`` exists, or the disk has not 1.2 times the room of ``size`` bytes.
+    """
+    refuse_existing(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    check_space(path.parent, size)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        yield partial
+        sync_tree(partial)
+        refuse_existing(path)
+        partial.rename(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    sync_folder(path.parent)
 
 
 def is_saved(volume: Volume, path: Path, window: Window | None = None) -> bool:
@@ -186,7 +211,14 @@ def _origin(volume: Volume, plan: dict[str, Any]) -> dict[str, Any]:
     return told | {"window": plan["window"], "plan": _sum(plan)}
 
 
-def _refuse_existing(path: Path) -> None:
+def refuse_existing(path: Path) -> None:
+    """Refuse to write over what is there.
+
+    Raises
+    ------
+    UserError
+        If there is anything, be it a link.
+    """
     if path.exists() or path.is_symlink():
         raise UserError(f"{str(path)!r} is there already.", "Choose another name, or remove it.")
 

@@ -65,6 +65,9 @@ class StoredImage:
         Where z, y and x are among the axes of ``arrays``; all other axes have length 1.
     voxel_size
         (z, y, x) in µm, not judged; ``None`` where the store names no unit that is a length.
+    steps, origin
+        Size of a voxel and place of the first one's centre, (z, y, x), in the store's own unit; not judged, NaN where
+        missing.
     ours
         Whether this package wrote it, so that an absent chunk means damage, not background.
     """
@@ -73,6 +76,8 @@ class StoredImage:
     arrays: tuple[StoredArray, ...]
     axes: Shape
     voxel_size: Triple | None
+    steps: Triple
+    origin: Triple
     name: str
     ours: bool
 
@@ -96,7 +101,33 @@ def read_image(folder: Path) -> StoredImage:
         _check_levels(arrays, name)
     shape = tuple(arrays[0].shape[axis] for axis in axes)
     check_header(shape, arrays[0].dtype, (1.0, 1.0, 1.0), name)
-    return StoredImage(root, arrays, axes, _voxel_size(image, axes), image.name, OURS in attributes)
+    steps, origin = _steps(image, axes), _origin(image, axes)
+    return StoredImage(root, arrays, axes, _voxel_size(image, axes), steps, origin, image.name, OURS in attributes)
+
+
+def read_group(root: Path, folder: Path) -> dict[str, Any]:
+    """The OME part of the attributes of the zarr group at ``folder``, whatever its version; {} where it is no group.
+
+    Raises
+    ------
+    InvalidVolume
+        If it is damaged, or leads out of the store ``root``.
+    """
+    root, (three, two) = root.resolve(), (folder / "zarr.json", folder / ".zattrs")
+    with refusing(str(folder)):
+        if three.exists():
+            data = _read_json(root, three)
+            attributes = data.get("attributes", {}).get("ome", {}) if data.get("node_type") == "group" else {}
+            return dict(attributes)
+        return _read_json(root, two) if two.exists() else {}
+
+
+def describes_image(folder: Path) -> bool:
+    """Whether ``folder`` says that it is an OME-Zarr image of any version; reads metadata only, never refuses."""
+    try:
+        return not {"multiscales", "bioformats2raw.layout"}.isdisjoint(read_group(folder, folder))
+    except InvalidVolume:
+        return folder.name.lower().endswith(".ome.zarr")
 
 
 def _read_first_series(folder: Path, root: Path) -> StoredImage:
@@ -118,6 +149,7 @@ class _Axis(_Lenient):
 class _Transform(_Lenient):
     type: str
     scale: tuple[float, ...] | None = None
+    translation: tuple[float, ...] | None = None
 
 
 class _Dataset(_Lenient):
@@ -272,15 +304,30 @@ def _check_levels(arrays: tuple[StoredArray, ...], name: str) -> None:
 
 def _voxel_size(image: _Image, axes: Shape) -> Triple | None:
     """µm; NaN where a scale is missing, ``None`` where a unit is."""
-    sizes = []
-    for axis in axes:
-        unit = micrometres(image.axes[axis].unit or "")
-        if unit is None:
-            return None
-        sizes.append(unit * _scale(image.datasets[0].transforms, axis) * _scale(image.transforms or (), axis, 1.0))
-    return sizes[0], sizes[1], sizes[2]
+    z, y, x = (micrometres(image.axes[axis].unit or "") for axis in axes)
+    if z is None or y is None or x is None:
+        return None
+    steps = _steps(image, axes)
+    return steps[0] * z, steps[1] * y, steps[2] * x
+
+
+def _steps(image: _Image, axes: Shape) -> Triple:
+    z, y, x = (_scale(image.datasets[0].transforms, axis) * _scale(image.transforms or (), axis, 1.0) for axis in axes)
+    return z, y, x
+
+
+def _origin(image: _Image, axes: Shape) -> Triple:
+    """Level 0 is moved, then scaled and moved with all levels."""
+    level, common = image.datasets[0].transforms, image.transforms or ()
+    z, y, x = (_translation(level, axis) * _scale(common, axis, 1.0) + _translation(common, axis) for axis in axes)
+    return z, y, x
 
 
 def _scale(transforms: tuple[_Transform, ...], axis: int, missing: float = math.nan) -> float:
     scales = [transform.scale for transform in transforms if transform.type == "scale" and transform.scale]
     return scales[0][axis] if scales and axis < len(scales[0]) else missing
+
+
+def _translation(transforms: tuple[_Transform, ...], axis: int) -> float:
+    moves = [move.translation for move in transforms if move.type == "translation" and move.translation]
+    return moves[0][axis] if moves and axis < len(moves[0]) else 0.0
