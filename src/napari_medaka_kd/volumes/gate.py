@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 
 #: More voxels than any scanner makes (1 TiVoxel); a header that asks for more is damaged.
 LARGEST = 2**40
+_MOST_CHUNKS, _CHUNK_BYTES = 10**7, 2**30
+#: What tensorstore says of itself before and after its reasons.
+_INSIDES = re.compile(r"^[A-Z_]+: | \[(source locations|tensorstore_spec)=.*")
+_WORDS: dict[type[Exception], str] = {
+    KeyError: "{} is missing",
+    RecursionError: "it is nested too deeply",
+    MemoryError: "it asks for more memory than there is",
+    UnicodeError: "it holds letters that are none",
+}
 _CHECK_FILE = "Check that the file is complete, or export it again."
 
 
@@ -83,6 +93,20 @@ def check_ids(block: npt.NDArray[Any], schema: LabelSchema, name: str = "") -> N
         )
 
 
+def check_chunk(chunk: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Refuse chunks that nobody could unpack, with a ValueError: more than 1 GiB each."""
+    if math.prod(chunk) * dtype.itemsize > _CHUNK_BYTES:
+        raise ValueError(f"its chunks of {chunk} take more than 1 GiB each")
+
+
+def check_grid(shape: tuple[int, ...], chunk: tuple[int, ...], what: str) -> None:
+    """Refuse ``what`` if it is cut into more than 10⁷ chunks, or does not fit them, with a ValueError."""
+    if len(shape) != len(chunk):
+        raise ValueError(f"{what} has {len(shape)} axes but chunks of {len(chunk)}")
+    if math.prod(-(-size // step) for size, step in zip(shape, chunk, strict=True)) > _MOST_CHUNKS:
+        raise ValueError(f"{what} claims to be {shape} voxels in chunks of {chunk}")
+
+
 @contextmanager
 def refusing(name: str, remedy: str = _CHECK_FILE) -> Iterator[None]:
     """Turn whatever a parser of foreign bytes throws into one :class:`InvalidVolume` that names the file.
@@ -101,8 +125,13 @@ def _reason(error: Exception) -> str:
     """One line without a full stop."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
-        return f"at {'/'.join(map(str, first['loc'])) or 'its top'}: {first['msg']}"
-    return (" ".join(str(error).split())[:300] or type(error).__name__).rstrip(".")
+        return f"at {'/'.join(map(str, first['loc'])) or 'its top'}: {first['msg']}"[:300]
+    for kind, words in _WORDS.items():
+        if isinstance(error, kind):
+            return words.format(error)
+    words = _INSIDES.sub("", " ".join(str(error).split()))
+    shown = "".join(letter if letter.isprintable() else "�" for letter in words[:300])
+    return (shown or type(error).__name__).rstrip(".")
 
 
 def _check_shape(shape: tuple[int, ...], name: str) -> None:

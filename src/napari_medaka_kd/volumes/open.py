@@ -60,7 +60,7 @@ def open_volume(path: Path, voxel_size: Triple | None = None) -> Volume:
         If the gate refuses it.
     """
     path = Path(path)
-    if not path.exists():
+    if not (path.is_file() or path.is_dir()):
         raise UserError(f"There is no {str(path)!r}.", "Check the path.")
     volume = _open_folder(path, voxel_size) if path.is_dir() else _open_file(path, voxel_size)
     check_header(volume.shape, volume.dtype, volume.voxel_size, str(path))
