@@ -1,10 +1,12 @@
 # make demo: the main job on made-up animals · make test: the tests. Each sets up what it needs first.
-.PHONY: demo app test check bench shots real setup
+.PHONY: demo app test check bench torture shots real setup
 
 PYTHON ?= python3
 export PYTHON
 # Holds mouse_brain_mri/ and mouse_head_microct/, which are not part of the repository.
 DATA ?= ../shared/data
+INPUTS ?= 20000
+SEED ?= 1
 SETUP := tools/setup.sh constraints.txt pyproject.toml
 
 demo: .venv/.ready-demo  ## teacher, review, student and report, in medaka-demo/
@@ -28,6 +30,9 @@ bench: .venv/.ready-dev  ## the demo with three seeds and the window, as tables;
 	tools/screen.sh .venv/bin/python benchmarks/stalls.py
 	tools/screen.sh .venv/bin/python benchmarks/reviewing.py
 	tools/screen.sh .venv/bin/python benchmarks/soak.py
+
+torture: .venv/.ready-dev  ## spoiled volumes by the thousand through every reader; make torture INPUTS=20000 SEED=1
+	.venv/bin/python tests/volumes/hostile --inputs $(INPUTS) --seed $(SEED)
 
 shots: .venv/.ready-dev  ## the pictures of docs/img, from the running program
 	tools/screen.sh .venv/bin/python tools/shots.py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
 #: More voxels than any scanner makes (1 TiVoxel); a header that asks for more is damaged.
 LARGEST = 2**40
 _MOST_CHUNKS, _CHUNK_BYTES = 10**7, 2**30
+#: What tensorstore says of itself before and after its reasons.
+_INSIDES = re.compile(r"^[A-Z_]+: | \[(source locations|tensorstore_spec)=.*")
+_WORDS: dict[type[Exception], str] = {
+    KeyError: "{} is missing",
+    RecursionError: "it is nested too deeply",
+    MemoryError: "it asks for more memory than there is",
+    UnicodeError: "it holds letters that are none",
+}
 _CHECK_FILE = "Check that the file is complete, or export it again."
 
 
@@ -116,8 +125,13 @@ def _reason(error: Exception) -> str:
     """One line without a full stop."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
-        return f"at {'/'.join(map(str, first['loc'])) or 'its top'}: {first['msg']}"
-    return (" ".join(str(error).split())[:300] or type(error).__name__).rstrip(".")
+        return f"at {'/'.join(map(str, first['loc'])) or 'its top'}: {first['msg']}"[:300]
+    for kind, words in _WORDS.items():
+        if isinstance(error, kind):
+            return words.format(error)
+    words = _INSIDES.sub("", " ".join(str(error).split()))
+    shown = "".join(letter if letter.isprintable() else "�" for letter in words[:300])
+    return (shown or type(error).__name__).rstrip(".")
 
 
 def _check_shape(shape: tuple[int, ...], name: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from napari_medaka_kd.errors import UserError
@@ -10,6 +9,7 @@ from napari_medaka_kd.errors import UserError
 from .atomic import locked, replace_file
 from .gate import refusing
 from .pyramid import group_json
+from .store_gate import read_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,8 +27,12 @@ def listed(labels: Path) -> tuple[str, ...]:
     if not path.is_file():
         return ()
     with refusing(str(path)):
-        names = json.loads(path.read_bytes())["attributes"]["ome"]["labels"]
-        return tuple(name for name in names if isinstance(name, str) and "/" not in name and not name.startswith("."))
+        names = read_json(labels.parent.resolve(), path)["attributes"]["ome"]["labels"]
+        return tuple(name for name in names if isinstance(name, str) and _is_folder_name(name))
+
+
+def _is_folder_name(name: str) -> bool:
+    return 0 < len(name) < 256 and not name.startswith(".") and not set(name) & {"/", "\\"}
 
 
 def split_name(entry: str) -> tuple[str, int]:

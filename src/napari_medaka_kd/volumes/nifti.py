@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _UNIT_UM = {0: 1e3, 1: 1e6, 2: 1e3, 3: 1.0}  # xyzt_units & 7; 0, unknown, is mm for want of anything better
 _NIFTI1_SIDE = 32_767  # voxels along an axis, in the 16 bits that the first version has for it
+_HEADER_BYTES = 540  # of the second version, the longer one
 _SLAB = 32 * 2**20  # voxels that are read and written at once
 
 
@@ -44,18 +45,15 @@ def open_nifti(path: Path, name: str, voxel_size: Triple | None = None) -> Volum
         If the header is damaged, is of a series or of a 2-D image, or has an unusable voxel size.
     """
     with refusing(str(path)):
-        import nibabel
-
-        image: Any = nibabel.load(path)
-        proxy, affine = image.dataobj, np.asarray(image.affine, np.float64)
-        shape, dtype = _drop_ones(tuple(int(size) for size in proxy.shape)), np.dtype(proxy.dtype)
-        header = _unmended_header(path, type(image.header))
-        slope, intercept = float(proxy.slope), float(proxy.inter)
+        header, mended = _read_header(path)
+        shape, dtype = _drop_ones(tuple(int(size) for size in mended.get_data_shape())), mended.get_data_dtype()
+        slope, intercept = (missing if value is None else float(value) for value, missing in _scaling(mended))
         if not (math.isfinite(slope) and math.isfinite(intercept)):
             raise ValueError(f"its values are scaled by {slope} and shifted by {intercept}")
+        affine, offset = np.asarray(mended.get_best_affine(), np.float64), int(mended.get_data_offset())
     check_header(shape, dtype, voxel_size or _stated_size(header), str(path))
     packing: Packing = "gzip" if path.name.lower().endswith(".gz") else "none"
-    run = Run(path, (shape[0], shape[1], shape[2]), dtype, int(proxy.offset), packing=packing)
+    run = Run(path, (shape[0], shape[1], shape[2]), dtype, offset, packing=packing)
     array = _scale(DiskArray(run.shape, dtype.newbyteorder("="), RawReader(run)), slope, intercept)
     with refusing(str(path)):
         array, found = to_canonical(array, affine[:3, :3] * _unit(header))
@@ -119,12 +117,27 @@ def _whole_file(path: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
-def _unmended_header(path: Path, kind: Any) -> Any:
-    """The header as it is in the file; on loading nibabel makes a voxel size of 1 out of 0."""
-    from nibabel.openers import ImageOpener
+def _read_header(path: Path) -> tuple[Any, Any]:
+    """(the header as it is in the file, the same as nibabel mends it); a voxel size of 0 becomes 1 in the latter.
 
-    with ImageOpener(str(path)) as file:
-        return kind.from_fileobj(file, check=False)
+    Only the header is read: nibabel.load reads its extensions too, which may be of any size once they are unpacked.
+    """
+    import nibabel
+
+    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+        start = file.read(_HEADER_BYTES)
+    kinds = {start[344:348]: nibabel.Nifti1Header, start[4:8]: nibabel.Nifti2Header}
+    kind: Any = kinds.get(b"n+1\0") or kinds.get(b"n+2\0")
+    if kind is None:
+        raise ValueError("it is no NIfTI file of one part")
+    block = start[: kind.template_dtype.itemsize]
+    return kind(block, check=False), kind(block)
+
+
+def _scaling(header: Any) -> tuple[tuple[Any, float], tuple[Any, float]]:
+    """Slope and intercept, each with what it is where the header says nothing."""
+    slope, intercept = header.get_slope_inter()
+    return (slope, 1.0), (intercept, 0.0)
 
 
 def _stated_size(header: Any) -> Triple:

@@ -70,7 +70,7 @@ def open_volume(path: Path, voxel_size: Triple | None = None) -> Volume:
         If the gate refuses it.
     """
     path, inside = split_inside(Path(path))
-    if not path.exists():
+    if not (path.is_file() or path.is_dir()):
         raise UserError(f"There is no {str(path)!r}.", "Check the path.")
     if inside or (path.is_file() and _ending(path) in _HDF5):
         volume = _open_hdf5(path, inside, voxel_size)

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import math
 import mmap
+import shutil
 import tempfile
 import threading
 import zlib
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 Packing: TypeAlias = Literal["none", "gzip", "bzip2", "zlib"]
 _PIECE = 16 * 2**20  # bytes unpacked at a time
+_MOST_TIMES = {"gzip": 1032, "zlib": 1032}  # as much as deflate can make of a byte: zlib, technical details
 _IN_MEMORY = 256 * 2**20  # bytes; a larger unpacked file goes to a temporary file
 
 
@@ -81,6 +83,7 @@ class RawReader:
         """
         with self._lock, refusing(str(self.run.path)):
             if self._array is None:
+                _check_room(self.run)
                 self._array = _map(self.run) if self.run.packing == "none" else _unpack(self.run)
             block = np.array(self._array[box], self.run.dtype.newbyteorder("="))
             if block.nbytes > _PIECE:
@@ -104,6 +107,19 @@ def data_beside(path: Path, name: str) -> Path:
     if not beside.is_file():
         raise InvalidVolume(f"{str(path)!r} needs {name!r} beside it, which is not there.", "Copy both files.")
     return beside
+
+
+def _check_room(run: Run) -> None:
+    """Refuse to unpack what the packed bytes cannot become, and what has no room on the disk."""
+    size, packed = run.nbytes, run.path.stat().st_size
+    if run.packing in _MOST_TIMES and run.offset + size > _MOST_TIMES[run.packing] * packed:
+        raise ValueError(f"its {packed:,} packed bytes cannot become the {size:,} that its header says")
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    if run.packing != "none" and size > max(free, _IN_MEMORY):
+        raise InvalidVolume(
+            f"{str(run.path)!r} becomes {size:,} bytes, and {tempfile.gettempdir()!r} has room for {free:,}.",
+            "Free some space, or unpack it yourself.",
+        )
 
 
 def _map(run: Run) -> npt.NDArray[Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from itertools import product
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -14,6 +13,7 @@ import tensorstore
 from napari_medaka_kd.errors import UserError
 
 from .atomic import sync_file, sync_folder
+from .chunk_guard import ChunkGuard
 from .gate import refusing
 from .lazy import DiskArray
 from .tiles import block_grid
@@ -73,21 +73,10 @@ def open_level(image: StoredImage, level: int) -> DiskArray:
     """
     stored = image.arrays[level]
     with refusing(str(stored.folder), _DAMAGED):
-        store = tensorstore.open(
-            {
-                "driver": f"zarr{stored.zarr_format}" if stored.zarr_format == 3 else "zarr",
-                "kvstore": {"driver": "file", "path": str(stored.folder)},
-                "fill_missing_data_reads": not image.ours,
-                "recheck_cached_data": "open",
-                "recheck_cached_metadata": "open",
-            },
-            read=True,
-            open=True,
-            context=_reading(),
-        ).result()
+        store = _open_foreign(stored, fill=not image.ours)
     if tuple(store.shape) != stored.shape:
         raise AssertionError(f"tensorstore reads {store.shape} where the gate read {stored.shape}")
-    links = _Links(image.root, stored)
+    guard = ChunkGuard(image.root, stored)
     order = np.argsort(np.argsort(image.axes))
 
     def read_box(box: Region) -> npt.NDArray[Any]:
@@ -95,7 +84,7 @@ def open_level(image: StoredImage, level: int) -> DiskArray:
         for axis, side in zip(image.axes, box, strict=True):
             index[axis] = side
         with refusing(str(stored.folder), _DAMAGED):
-            links.check(index)
+            guard.check(index)
             block: npt.NDArray[Any] = store[tuple(index)].read().result()
         return block.transpose(order)
 
@@ -229,6 +218,29 @@ def _open_writable(folder: Path, spec: dict[str, Any], mode: tensorstore.OpenMod
         return tensorstore.open(fixed | spec, read=True, write=True, open_mode=mode, context=_uncached()).result()
 
 
+def _open_foreign(stored: StoredArray, fill: bool) -> tensorstore.TensorStore:
+    context = _reading()
+    kvstore: dict[str, Any] = {"driver": "file", "path": f"{stored.folder}/"}
+    if stored.instead:
+        context = tensorstore.Context({"memory_key_value_store": {}}, parent=context)
+        memory = {"driver": "memory", "path": ".zarray"}
+        tensorstore.KvStore.open({"driver": "memory"}, context=context).result()[".zarray"] = stored.instead.encode()
+        layers = [{"base": kvstore}, {"base": memory, "exact": ".zarray"}]
+        kvstore = {"driver": "kvstack", "layers": layers}
+    return tensorstore.open(
+        {
+            "driver": "zarr3" if stored.zarr_format == 3 else "zarr",
+            "kvstore": kvstore,
+            "fill_missing_data_reads": fill,
+            "recheck_cached_data": "open",
+            "recheck_cached_metadata": "open",
+        },
+        read=True,
+        open=True,
+        context=context,
+    ).result()
+
+
 @cache
 def _reading() -> tensorstore.Context:
     return tensorstore.Context({"cache_pool": {"total_bytes_limit": CACHE_BYTES}})
@@ -238,37 +250,3 @@ def _reading() -> tensorstore.Context:
 def _uncached() -> tensorstore.Context:
     """For writing; the callers fsync themselves, once for a tree or once for a block."""
     return tensorstore.Context({"cache_pool": {"total_bytes_limit": 0}, "file_io_sync": False})
-
-
-class _Links:
-    """Refuses chunk files that are links out of the store; each is looked at once."""
-
-    def __init__(self, root: Path, array: StoredArray) -> None:
-        self._root, self._array = root, array
-        self._seen: set[tuple[int, ...]] = set()
-        self._folders: set[Path] = set()
-
-    def check(self, index: list[Any]) -> None:
-        """Check the files that hold ``index``, of integers and slices."""
-        ranges = [
-            range(side.start // step, -(-side.stop // step)) if isinstance(side, slice) else (0,)
-            for side, step in zip(index, self._array.chunk, strict=True)
-        ]
-        prefix, separator = self._array.key
-        for numbers in product(*ranges):
-            if numbers not in self._seen:
-                file = self._array.folder / (prefix + separator.join(map(str, numbers)))
-                self._check_folder(file.parent)
-                self._check_path(file)
-                self._seen.add(numbers)
-
-    def _check_folder(self, folder: Path) -> None:
-        """``folder`` and those between it and the store's root; the root itself may well be a link."""
-        if folder != self._root and folder not in self._folders:
-            self._check_folder(folder.parent)
-            self._check_path(folder)
-            self._folders.add(folder)
-
-    def _check_path(self, path: Path) -> None:
-        if path.is_symlink() and not path.resolve().is_relative_to(self._root):
-            raise ValueError(f"its chunk {path.name!r} is a link that leads out of the store")

@@ -10,22 +10,22 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field
 
 from napari_medaka_kd.errors import InvalidVolume
 
-from .gate import check_chunk, check_grid, check_header, refusing
+from .gate import check_grid, check_header, refusing
+from .store_codecs import read_packing_2, read_packing_3, read_sizes
 from .units import micrometres
 
 if TYPE_CHECKING:
+    from .store_codecs import Packing
     from .volume import Shape, Triple
 
 #: Key of the group attribute by which we know what we wrote ourselves (every chunk is there, then).
 OURS = "napari-medaka-kd"
 _METADATA_BYTES = 10 * 2**20
-_MOST_LEVELS, _MOST_AXES = 20, 5
-_CODECS_2 = {"blosc", "zstd", "gzip", "zlib", "bz2"}
-_CODECS_3 = {"bytes", "transpose", "blosc", "zstd", "gzip", "crc32c", "sharding_indexed"}
+_MOST_LEVELS = 20
 _DTYPES_3 = {
     "bool",
     "float16",
@@ -45,6 +45,8 @@ class StoredArray:
         What one file holds: a chunk, or a shard of chunks.
     key
         Prefix and separator of the names of these files.
+    instead
+        Metadata that is to be read instead of the file's, which says the same in words that tensorstore does not know.
     """
 
     folder: Path
@@ -53,6 +55,8 @@ class StoredArray:
     dtype: np.dtype[Any]
     chunk: tuple[int, ...]
     key: tuple[str, str]
+    packing: Packing
+    instead: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,10 +120,10 @@ def read_group(root: Path, folder: Path) -> dict[str, Any]:
     root, (three, two) = root.resolve(), (folder / "zarr.json", folder / ".zattrs")
     with refusing(str(folder)):
         if three.exists():
-            data = _read_json(root, three)
+            data = read_json(root, three)
             attributes = data.get("attributes", {}).get("ome", {}) if data.get("node_type") == "group" else {}
             return dict(attributes)
-        return _read_json(root, two) if two.exists() else {}
+        return read_json(root, two) if two.exists() else {}
 
 
 def describes_image(folder: Path) -> bool:
@@ -164,19 +168,33 @@ class _Image(_Lenient):
     name: str = ""
 
 
-def _read_json(root: Path, path: Path) -> dict[str, Any]:
+def read_json(root: Path, path: Path) -> dict[str, Any]:
+    """The metadata in ``path``, an object.
+
+    Raises
+    ------
+    ValueError, OSError
+        If it is absent, is no JSON, no file or an absurdly large one, or lies outside ``root``.
+    """
     if not path.resolve().is_relative_to(root):
         raise ValueError(f"{path.name!r} is a link that leads out of the store")
+    if not path.is_file():
+        raise ValueError(f"it has no file {path.name!r}")
     if path.stat().st_size > _METADATA_BYTES:
         raise ValueError(f"{path.name!r} is larger than any metadata")
-    data: dict[str, Any] = TypeAdapter(dict[str, Any]).validate_python(json.loads(path.read_bytes()))
+    try:
+        data = json.loads(path.read_bytes())
+    except ValueError:
+        raise ValueError(f"its file {path.name!r} is not JSON") from None
+    if not isinstance(data, dict):
+        raise TypeError(f"its file {path.name!r} is not a JSON object")
     return data
 
 
 def _read_attributes(root: Path, name: str) -> dict[str, Any]:
     """The OME part of the group's attributes, with our own mark beside it, whichever the version."""
     if (root / "zarr.json").exists():
-        data = _read_json(root, root / "zarr.json")
+        data = read_json(root, root / "zarr.json")
         attributes = data.get("attributes", {})
         if data.get("node_type") != "group" or "ome" not in attributes:
             raise _no_image(name)
@@ -185,7 +203,7 @@ def _read_attributes(root: Path, name: str) -> dict[str, Any]:
         return ome | {key: attributes[key] for key in (OURS,) if key in attributes}
     if not (root / ".zattrs").exists():
         raise _no_image(name)
-    attributes = _read_json(root, root / ".zattrs")
+    attributes = read_json(root, root / ".zattrs")
     for image in attributes.get("multiscales", [])[:1]:
         _check_version(str(image.get("version", "0.4")), name, "0.4")
     return attributes
@@ -200,7 +218,7 @@ def _no_image(name: str) -> InvalidVolume:
 def _check_version(version: str, name: str, known: str) -> None:
     if version != known and not version.startswith(f"{known}."):
         raise InvalidVolume(
-            f"{name!r} is OME-Zarr {version or 'of no stated version'}; this program reads 0.4 and 0.5.",
+            f"{name!r} is OME-Zarr {version[:20] or 'of no stated version'}; this program reads 0.4 and 0.5.",
             "Convert it to 0.5, for instance with ngff-zarr.",
         )
 
@@ -225,58 +243,42 @@ def _read_array(root: Path, path: str) -> StoredArray:
 
 
 def _read_array_3(root: Path, folder: Path) -> StoredArray:
-    data = _read_json(root, folder / "zarr.json")
+    data = read_json(root, folder / "zarr.json")
     if data.get("node_type") != "array" or data.get("storage_transformers"):
         raise ValueError(f"its level {folder.name!r} is not a plain array")
     if not isinstance(data["data_type"], str) or data["data_type"] not in _DTYPES_3:
         raise ValueError(f"its values are of type {data['data_type']!r}")
     if data["chunk_grid"]["name"] != "regular":
         raise ValueError(f"its chunk grid is {data['chunk_grid']['name']!r}")
-    shape, chunk = _sizes(data["shape"]), _sizes(data["chunk_grid"]["configuration"]["chunk_shape"])
+    shape, chunk = read_sizes(data["shape"]), read_sizes(data["chunk_grid"]["configuration"]["chunk_shape"])
     dtype = np.dtype(data["data_type"])
-    _check_codecs(data["codecs"], chunk, dtype)
+    packing = read_packing_3(data["codecs"], chunk, dtype)
     encoding = data["chunk_key_encoding"]
     default = encoding["name"] == "default"
     separator = (encoding.get("configuration") or {}).get("separator", "/" if default else ".")
-    return StoredArray(folder, 3, shape, dtype, chunk, (f"c{separator}" if default else "", _separator(separator)))
+    key = (f"c{separator}" if default else "", _separator(separator))
+    return StoredArray(folder, 3, shape, dtype, chunk, key, packing)
 
 
 def _read_array_2(root: Path, folder: Path) -> StoredArray:
-    data = _read_json(root, folder / ".zarray")
-    shape, chunk, dtype = _sizes(data["shape"]), _sizes(data["chunks"]), np.dtype(data["dtype"])
-    codec = data.get("compressor")
-    if (codec is not None and codec["id"] not in _CODECS_2) or data.get("filters"):
-        raise ValueError(f"it is packed by {codec and codec['id']!r} and filters {data.get('filters')!r}")
-    check_chunk(chunk, dtype)
-    return StoredArray(folder, 2, shape, dtype, chunk, ("", _separator(data.get("dimension_separator", "."))))
+    data = read_json(root, folder / ".zarray")
+    shape, chunk, dtype = read_sizes(data["shape"]), read_sizes(data["chunks"]), np.dtype(data["dtype"])
+    packing, key = read_packing_2(data, chunk, dtype), ("", _separator(data.get("dimension_separator", ".")))
+    return StoredArray(folder, 2, shape, dtype, chunk, key, packing, _without_checksum(data))
 
 
-def _sizes(values: Any) -> tuple[int, ...]:
-    sizes: tuple[int, ...] = TypeAdapter(tuple[int, ...]).validate_python(values, strict=False)
-    if not 1 <= len(sizes) <= _MOST_AXES or min(sizes) < 1:
-        raise ValueError(f"it claims a shape or chunk of {values!r}")
-    return sizes
+def _without_checksum(data: dict[str, Any]) -> str:
+    """zarr-python 2.18 says of zstd whether it has checksums; tensorstore 0.1.86 knows no such key, and needs none."""
+    codec = data.get("compressor") or {}
+    if codec.get("id") != "zstd" or "checksum" not in codec:
+        return ""
+    return json.dumps(data | {"compressor": {key: value for key, value in codec.items() if key != "checksum"}})
 
 
 def _separator(separator: Any) -> str:
     if separator not in ("/", "."):
         raise ValueError(f"its chunk names are separated by {separator!r}")
     return str(separator)
-
-
-def _check_codecs(codecs: Any, chunk: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Only codecs that are known to be harmless; the pieces that are decoded at once have a bounded size."""
-    names = {codec["name"] for codec in codecs}
-    if not names <= _CODECS_3:
-        raise ValueError(f"it is packed by {', '.join(sorted(names - _CODECS_3))}")
-    for codec in codecs:
-        if codec["name"] == "sharding_indexed":
-            inner = _sizes(codec["configuration"]["chunk_shape"])
-            if len(inner) != len(chunk) or any(outer % size for outer, size in zip(chunk, inner, strict=True)):
-                raise ValueError(f"its shards of {chunk} do not hold whole chunks of {inner}")
-            _check_codecs(codec["configuration"]["codecs"], inner, dtype)
-            return
-    check_chunk(chunk, dtype)
 
 
 def _spatial(image: _Image, arrays: tuple[StoredArray, ...], name: str) -> Shape:

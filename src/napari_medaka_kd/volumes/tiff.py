@@ -14,6 +14,8 @@ from napari_medaka_kd.errors import InvalidVolume
 from .gate import check_header, refusing
 from .lazy import DiskArray
 from .raw_file import RawReader, Run
+from .tiff_ome import check_description
+from .tiff_page import check_packing, read_part
 from .tiff_scale import find_voxel_size
 from .volume import Volume, extent
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
-    from tifffile import TiffFile, TiffFrame, TiffPage, TiffPageSeries
+    from tifffile import TiffFile, TiffPageSeries
 
     from .volume import Region, Shape, Triple
 
@@ -48,10 +50,12 @@ def open_tiff(path: Path, name: str, voxel_size: Triple | None = None) -> Volume
     try:
         with refusing(str(path)):
             _refuse_cut_off(tiff)
+            check_description(tiff, str(path))
             series = tiff.series[0]
             shape, dtype = _shape_of(series, str(path)), np.dtype(series.dtype)
-        check_header(shape, dtype, (1.0, 1.0, 1.0), str(path))
-        size = voxel_size or find_voxel_size(tiff, str(path))
+            check_header(shape, dtype, (1.0, 1.0, 1.0), str(path))
+            check_packing(series.keyframe, str(path))
+            size = voxel_size or find_voxel_size(tiff, str(path))
         check_header(shape, dtype, size, str(path))
         array = _stack(tiff, series, DiskArray((shape[0], shape[1], shape[2]), dtype, _SliceFiles([])))
     except BaseException:
@@ -71,19 +75,18 @@ def open_slices(folder: Path, name: str, voxel_size: Triple | None = None) -> Vo
     InvalidVolume
         If the slices differ in size or type, or do not say how large their voxels are.
     """
-    from tifffile import TiffFile
-
     files = slice_files(folder)
     with refusing(str(folder)):
-        with TiffFile(files[0]) as first:
+        with _open_slice(files[0]) as first:
             page = first.pages.first
+            check_packing(page, str(files[0]))
             shape, dtype = (len(files), *page.shape), np.dtype(page.dtype or object)
             size = voxel_size or find_voxel_size(first, str(folder))
         check_header(shape, dtype, size, str(folder))
         reader = _SliceFiles(files)
         array = DiskArray((shape[0], shape[1], shape[2]), dtype.newbyteorder("="), reader, reads_pages=True)
         reader.shape, reader.dtype = array.shape, array.dtype
-        with TiffFile(files[-1]) as last:
+        with _open_slice(files[-1]) as last:
             reader.check(last, files[-1])
     return Volume((array,), size, name, folder)
 
@@ -92,6 +95,14 @@ def slice_files(folder: Path) -> list[Path]:
     """The TIFFs in ``folder``, in natural order; hidden files are no slices."""
     files = (file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
     return sorted(files, key=_natural)
+
+
+def _open_slice(file: Path) -> TiffFile:
+    from tifffile import TiffFile
+
+    if not file.is_file():
+        raise ValueError("it is no file")
+    return TiffFile(file)
 
 
 def _natural(file: Path) -> list[tuple[int, int, str]]:
@@ -163,7 +174,7 @@ class _Pages:
                 page = self._series.pages[number]
                 if page is None:
                     raise ValueError(f"its page {number} is missing")
-                _read_part(self._tiff, page, (box[1], box[2]), out[place])
+                read_part(self._tiff, page, (box[1], box[2]), out[place])
         return out
 
 
@@ -187,65 +198,9 @@ class _SliceFiles:
             )
 
     def __call__(self, box: Region) -> npt.NDArray[Any]:
-        from tifffile import TiffFile
-
         out = np.empty(extent(box), self.dtype)
         for place, file in enumerate(self._files[box[0]]):
-            with refusing(str(file)), TiffFile(file) as tiff:
+            with refusing(str(file)), _open_slice(file) as tiff:
                 self.check(tiff, file)
-                _read_part(tiff, tiff.pages.first, (box[1], box[2]), out[place])
+                read_part(tiff, tiff.pages.first, (box[1], box[2]), out[place])
         return out
-
-
-def _read_part(tiff: TiffFile, page: TiffPage | TiffFrame, part: tuple[slice, slice], out: npt.NDArray[Any]) -> None:
-    """Fill ``out`` with rows and columns ``part`` of ``page``, reading only the strips or tiles that they touch."""
-    rows, columns = part
-    if _key(page).is_final and page.is_contiguous:
-        _read_rows(tiff, page, part, out)
-        return
-    height, width = _key(page).chunks[-2:]
-    across = _key(page).chunked[-1]
-    for down in range(rows.start // height, -(-rows.stop // height)):
-        for right in range(columns.start // width, -(-columns.stop // width)):
-            segment = _decode(tiff, page, down * across + right)
-            top, left = down * height, right * width
-            bottom, end = min(top + segment.shape[0], rows.stop), min(left + segment.shape[1], columns.stop)
-            first, begin = max(top, rows.start), max(left, columns.start)
-            out[first - rows.start : bottom - rows.start, begin - columns.start : end - columns.start] = segment[
-                first - top : bottom - top, begin - left : end - left
-            ]
-
-
-def _read_rows(tiff: TiffFile, page: TiffPage | TiffFrame, part: tuple[slice, slice], out: npt.NDArray[Any]) -> None:
-    rows, columns = part
-    width = _key(page).shape[-1]
-    dtype = np.dtype(_key(page).dtype).newbyteorder(tiff.byteorder)
-    row = width * dtype.itemsize
-    data = _fetch(tiff, page.dataoffsets[0] + rows.start * row, out.shape[0] * row)
-    out[:] = np.frombuffer(data, dtype).reshape(out.shape[0], width)[:, columns]
-
-
-def _decode(tiff: TiffFile, page: TiffPage | TiffFrame, number: int) -> npt.NDArray[Any]:
-    """One strip or tile, (y, x); one that was left out of the file is background, as TIFF defines it."""
-    size = page.databytecounts[number]
-    data = _fetch(tiff, page.dataoffsets[number], size) if size else None
-    segment, _, shape = _key(page).decode(data, number, jpegtables=page.jpegtables)
-    if segment is None:
-        return np.full(shape[1:3], _key(page).nodata, _key(page).dtype)
-    decoded: npt.NDArray[Any] = segment[0, :, :, 0]
-    return decoded
-
-
-def _key(page: TiffPage | TiffFrame) -> TiffPage:
-    """The page that describes how ``page`` is stored."""
-    if page.keyframe is None:
-        raise ValueError("one of its pages is not described")
-    return page.keyframe
-
-
-def _fetch(tiff: TiffFile, offset: int, size: int) -> bytes:
-    tiff.filehandle.seek(offset)
-    data: bytes = tiff.filehandle.read(size)
-    if len(data) < size:
-        raise ValueError(f"{size - len(data)} bytes are missing at its end")
-    return data
