@@ -112,9 +112,8 @@ class ChunkGuard:
         if len(header) == _BLOSC_HEADER:
             (becomes,) = struct.unpack_from("<I", header, 4)
             if becomes > self._packing.bytes + 4:  # a checksum may be inside
-                raise ValueError(
-                    f"its chunk {Path(file.name).name!r} would become {becomes:,} bytes where {self._packing.bytes:,} belong"
-                )
+                name, belong = Path(file.name).name, self._packing.bytes
+                raise ValueError(f"its chunk {name!r} would become {becomes:,} bytes where {belong:,} belong")
 
     def _pieces_a_shard(self) -> int:
         return math.prod(self._array.chunk) // math.prod(self._packing.piece)
