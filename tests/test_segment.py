@@ -12,7 +12,8 @@ from napari_medaka_kd.job import drain
 from napari_medaka_kd.networks.build import build, network_reach
 from napari_medaka_kd.networks.checkpoint import Checkpoint
 from napari_medaka_kd.networks.inputs import encode
-from napari_medaka_kd.segment import Segmenter, members, segment
+from napari_medaka_kd.segment.run import segment
+from napari_medaka_kd.segment.segmenter import Segmenter, members
 from napari_medaka_kd.settings import NetworkSettings, SegmentSettings
 from napari_medaka_kd.volumes.body import Body
 from napari_medaka_kd.volumes.growing import open_growing
