@@ -1,4 +1,4 @@
-"""The halo of a checkpoint: how far around a tile its network must look for the cut to leave no trace; measured once."""
+"""The halo of a checkpoint: how far around a tile its network must look for the cut to leave no trace."""
 
 from __future__ import annotations
 

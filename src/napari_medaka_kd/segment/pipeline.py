@@ -50,7 +50,8 @@ def answers(
             yield piece.index, answer
             answer = None
         elif image is not None:
-            answer.put(piece.tile, piece.block, *segmenter.run(image.result()))
+            found = segmenter.answer(volume, body, piece.tile, image.result())
+            answer.put(piece.block, found, piece.tile.core)
 
 
 def _pieces(segmenter: Segmenter, volume: Volume, body: Body, blocks: Iterable[tuple[int, Region]]) -> Iterator[_Piece]:

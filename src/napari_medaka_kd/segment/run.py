@@ -52,7 +52,8 @@ def segment(
     for _ in _write(generation, checkpoint, found):
         done += 1
         if done < total:
-            yield Progress(f"segment {volume.name}", done, total, {"voxels/s": segmenter.voxels / segmenter.seconds})
+            pace = {"voxels/s": segmenter.voxels / segmenter.seconds}
+            yield Progress(": ".join(filter(None, (f"segment {volume.name}", segmenter.said))), done, total, pace)
     labels = yield from generation.commit()
     pace = {"voxels/s": segmenter.voxels / segmenter.seconds} if segmenter.seconds else {}
     yield Progress(f"segment {volume.name}", total, total, pace)

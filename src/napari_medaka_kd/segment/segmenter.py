@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.networks.build import network_stride
 from napari_medaka_kd.networks.device import choose_device, choose_precision
 from napari_medaka_kd.networks.inputs import encode
@@ -49,18 +50,18 @@ class Answer:
         """All background, and sure."""
         return cls(np.zeros(shape, np.uint16), np.zeros(shape, np.uint8))
 
-    def put(self, tile: Tile, region: Region, classes: npt.NDArray[Any], doubt: npt.NDArray[Any]) -> None:
-        """Fill in the core of ``tile``; this answer is about ``region``."""
-        place = tuple(slice(c.start - r.start, c.stop - r.start) for c, r in zip(tile.core, region, strict=True))
-        self.classes[place] = classes[tile.inner]
-        self.doubt[place] = doubt[tile.inner]
+    def put(self, region: Region, part: Answer, core: Region) -> None:
+        """Fill in ``part``, which is about ``core``; this answer is about ``region``."""
+        place = tuple(slice(c.start - r.start, c.stop - r.start) for c, r in zip(core, region, strict=True))
+        self.classes[place] = part.classes
+        self.doubt[place] = part.doubt
 
 
 class Segmenter:
     """A network made ready to be asked about any region of a volume.
 
     The answer about a voxel does not depend on the region that it was asked with, but for one voxel in 100 000:
-    intensities are scaled by the body's window, tiles overlap by a halo, and start at multiples of the network's stride.
+    intensities are scaled by the body's window; tiles overlap by a halo and start at multiples of the network's stride.
 
     Parameters
     ----------
@@ -73,6 +74,8 @@ class Segmenter:
     ----------
     voxels, seconds
         How much it was asked about so far, and how long it took to answer, reading included.
+    said
+        What it had to change, in words; empty where nothing.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Segmenter:
         self.network = network.to(self.device).eval()
         self.looks, self.settings = looks, settings
         self.voxels, self.seconds = 0, 0.0
+        self.said = ""
         self.stride = network_stride(looks)
         z, y, x = (4 * step for step in self.stride)
         self.use_halo(halo or (z if looks.dimensions == 3 else 0, y, x))
@@ -98,7 +102,7 @@ class Segmenter:
         begun = time.monotonic()
         answer = Answer.nothing(extent(region))
         for tile in self.tiles(volume.shape, body, region):
-            answer.put(tile, region, *self.run(self.look(volume, body, tile)))
+            answer.put(region, self.answer(volume, body, tile, self.look(volume, body, tile)), tile.core)
         self.voxels += answer.classes.size
         self.seconds += time.monotonic() - begun
         return answer
@@ -118,6 +122,51 @@ class Segmenter:
         missing = [-side % step for side, step in zip(encoded.shape[1:], self.stride, strict=True)]
         return np.pad(encoded, [(0, 0), *((0, side) for side in missing)], mode="edge") if any(missing) else encoded
 
+    def answer(self, volume: Volume, body: Body, tile: Tile, image: npt.NDArray[np.float32]) -> Answer:
+        """What it says of the core of ``tile``, of which it sees ``image``; background wherever there is no body.
+
+        Where memory does not suffice the core is answered in smaller tiles, and so are all that come.
+
+        Raises
+        ------
+        UserError
+            If memory does not even suffice for the smallest tile.
+        """
+        try:
+            classes, doubt = self.run(image)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            self._shrink(tile)
+            return self._answer_in_parts(volume, body, tile.core)
+        part = Answer(classes[tile.inner], doubt[tile.inner])
+        inside = body.inside(tile.core)
+        return part if inside is None else Answer(part.classes * inside, part.doubt * inside)
+
+    def _answer_in_parts(self, volume: Volume, body: Body, core: Region) -> Answer:
+        answer = Answer.nothing(extent(core))
+        for small in self.tiles(volume.shape, body, core):
+            answer.put(core, self.answer(volume, body, small, self.look(volume, body, small)), small.core)
+        return answer
+
+    def _shrink(self, tile: Tile) -> None:
+        """Take tiles of half the core, if ``tile`` was one of those that are taken now."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        before = self.tile
+        if any(read.stop - read.start > side for read, side in zip(tile.read, self.tile, strict=True)):
+            return  # it was cut before the others shrank
+        cores = [max(side - 2 * rim, 1) for side, rim in zip(before, self.halo, strict=True)]
+        halved = [max(core // 2 // step * step, step) for core, step in zip(cores, self.stride, strict=True)]
+        if halved == cores:
+            raise UserError(
+                f"Memory does not even suffice for tiles of {before} voxels.",
+                "Close other programs, or segment on a machine with more memory.",
+            )
+        z, y, x = (core + 2 * rim for core, rim in zip(halved, self.halo, strict=True))
+        self.tile = (z, y, x)
+        self.said = f"tiles of {z} × {y} × {x} voxels instead of {' × '.join(map(str, before))}: memory was short"
+
     @torch.inference_mode()
     def run(self, image: npt.NDArray[np.float32]) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
         """Classes and doubt, each (z, y, x), of what :meth:`look` gives."""
@@ -128,6 +177,13 @@ class Segmenter:
         agreed = votes.gather(1, chosen[None, None].expand(len(votes), 1, *chosen.shape)).mean(dim=(0, 1))
         doubt = ((1 - agreed) * 255).round().clamp(0, 255).to(torch.uint8)
         return chosen.to(torch.int16).cpu().numpy(), doubt.cpu().numpy()
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether ``error`` is one of the ways in which memory does not suffice; on a CPU torch only says so in words."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
 
 
 def members(network: nn.Module) -> Iterator[nn.Module]:
