@@ -6,6 +6,7 @@ Run: ``python benchmarks/converting.py --gb 4``; ``--curve`` for the cost over s
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import shutil
 import subprocess
@@ -40,6 +41,7 @@ def make_stack(file: Path, gigabytes: float) -> None:
             stack.write(
                 plane.astype(np.uint16), contiguous=True, resolution=(1e4 / VOXEL, 1e4 / VOXEL), resolutionunit=3
             )
+    os.sync()  # or the disk is still busy with it when the clock starts
 
 
 def ours(stack: Path, target: Path) -> None:
