@@ -6,6 +6,7 @@ Run: ``python benchmarks/converting.py --gb 4``; ``--curve`` for the cost over s
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import shutil
 import subprocess
@@ -40,6 +41,7 @@ def make_stack(file: Path, gigabytes: float) -> None:
             stack.write(
                 plane.astype(np.uint16), contiguous=True, resolution=(1e4 / VOXEL, 1e4 / VOXEL), resolutionunit=3
             )
+    os.sync()  # or the disk is still busy with it when the clock starts
 
 
 def ours(stack: Path, target: Path) -> None:
@@ -143,7 +145,7 @@ def measure(way: str, source: Path, target: Path) -> dict[str, float]:
     command = [sys.executable, __file__, "--child", way, str(source), str(target)]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
-    return {"seconds": float(said[-2]), "peak_mb": float(said[-1]), "written": float(size)}
+    return {"seconds": float(said[-3]), "cpu": float(said[-2]), "peak_mb": float(said[-1]), "written": float(size)}
 
 
 def child(way: str, source: Path, target: Path) -> None:
@@ -151,7 +153,7 @@ def child(way: str, source: Path, target: Path) -> None:
     (WAYS | LEVELS)[way](source, target)
     subprocess.run(["sync"], check=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    sys.stdout.write(f"{time.perf_counter() - begun} {peak}\n")
+    sys.stdout.write(f"{time.perf_counter() - begun} {time.process_time()} {peak}\n")
 
 
 def compare(ways: dict[str, object], source: Path, rounds: int, size: float) -> None:
@@ -186,8 +188,23 @@ def curve(folder: Path) -> None:
         make_stack(stack, size)
         run = measure("medaka-kd convert", stack, folder / "out.zarr")
         shutil.rmtree(folder / "out.zarr")
-        rows.append([f"{size}", f"{run['seconds']:.1f}", f"{run['seconds'] / size:.2f}", f"{run['peak_mb']:.0f}"])
-    print_table(["GB", "s", "s/GB", "peak (MB)"], rows)
+        plain = disk_alone(folder / "plain", round(run["written"]))
+        figures = (run["seconds"], run["seconds"] / size, run["cpu"] / size, plain / size)
+        rows.append([f"{size}", *(f"{figure:.2f}" for figure in figures), f"{run['peak_mb']:.0f}"])
+    print_table(["GB", "s", "s/GB", "CPU s/GB", "the disk alone, s/GB", "peak (MB)"], rows)
+
+
+def disk_alone(file: Path, size: int) -> float:
+    """Seconds that the disk takes for ``size`` bytes of noise, which are made beforehand."""
+    noise, left = os.urandom(2**25), size
+    begun = time.perf_counter()
+    with file.open("wb") as stream:
+        while left > 0:
+            left -= stream.write(noise[: min(left, len(noise))])
+            stream.flush()
+            os.fsync(stream.fileno())
+    file.unlink()
+    return time.perf_counter() - begun
 
 
 def codecs(folder: Path) -> None:

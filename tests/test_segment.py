@@ -8,13 +8,16 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
+from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import drain
 from napari_medaka_kd.networks.build import build, network_reach
 from napari_medaka_kd.networks.checkpoint import Checkpoint
 from napari_medaka_kd.networks.inputs import encode
-from napari_medaka_kd.segment import Segmenter, members, segment
+from napari_medaka_kd.segment.run import segment
+from napari_medaka_kd.segment.segmenter import Segmenter, members
 from napari_medaka_kd.settings import NetworkSettings, SegmentSettings
 from napari_medaka_kd.volumes.body import Body
+from napari_medaka_kd.volumes.body_mask import BodyMask
 from napari_medaka_kd.volumes.growing import open_growing
 from napari_medaka_kd.volumes.label_store import label_names, open_saved_labels, open_uncertainty
 from napari_medaka_kd.volumes.labels import LabelSchema
@@ -261,3 +264,78 @@ def test_each_block_says_how_fast_it_was(fresh):
     told = [report for report in segment(volume, LONG_BODY, card, judge) if report.doing.startswith("segment")]
     assert "voxels/s" not in told[0].values
     assert all(report.values["voxels/s"] > 0 for report in told[1:])
+
+
+class Cramped(torch.nn.Module):
+    """A network on a machine whose memory takes so many voxels at a time."""
+
+    def __init__(self, network, most, error):
+        super().__init__()
+        self.network, self.most, self.error = network, most, error
+
+    def forward(self, image):
+        if image[0, 0].numel() > self.most:
+            raise self.error
+        return self.network(image)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")],
+    ids=["GPU", "CPU"],
+)
+@pytest.mark.parametrize("looks", [FLAT, DEEP], ids=["2-D", "3-D"])
+def test_where_memory_is_short_tiles_shrink_and_the_labels_stay(looks, error):
+    network = network_of(looks)
+    plenty = segmenter(looks, (64, 64, 64), network)
+    expected = plenty.ask(scan(), BODY, whole(SHAPE))
+    judge = segmenter(looks, (64, 64, 64), Cramped(network, 22**3, error))
+    judge.halo = plenty.halo = network_reach(looks)
+    found = judge.ask(scan(), BODY, whole(SHAPE))
+    assert np.count_nonzero(found.classes != expected.classes) <= 2
+    assert "memory was short" in judge.said
+    assert np.prod(judge.tile) < 64**3
+
+
+def test_where_memory_does_not_suffice_at_all_one_sentence_says_so():
+    judge = segmenter(DEEP, (64, 64, 64), Cramped(network_of(DEEP), 10, torch.OutOfMemoryError("CUDA")))
+    with pytest.raises(UserError, match="does not even suffice"):
+        judge.ask(scan(), BODY, whole(SHAPE))
+
+
+def test_other_errors_are_no_lack_of_memory():
+    judge = segmenter(DEEP, None, Cramped(network_of(DEEP), 10, RuntimeError("mat1 and mat2 shapes")))
+    with pytest.raises(RuntimeError, match="mat1"):
+        judge.ask(scan(), BODY, whole(SHAPE))
+
+
+def test_who_looks_elsewhere_meanwhile_gets_those_blocks_next(tmp_path):
+    shape = (530, 12, 14)  # three blocks
+    volume = drain(save_volume(scan(shape), tmp_path / "fish.ome.zarr"))
+    card = Checkpoint(name="teacher", network=FLAT, organs=SCHEMA)
+    card = card.save(network_of(FLAT), tmp_path / "teacher")
+    judge = segmenter(FLAT, (260, 32, 32), card.load(tmp_path / "teacher"))
+    body, job, came = Body(whole(shape), (0.0, 1.0)), None, []
+    job = segment(volume, body, card, judge, (0.0, 6.0, 6.0))
+    for _ in job:
+        growing = open_growing(volume.source, "teacher")
+        if growing is not None:
+            growing.look_at((529.0, 6.0, 6.0))
+            came += sorted(growing.finished - set(came))
+    assert came[-1] != 2
+    assert not list(volume.source.rglob(".look.json"))
+
+
+def test_labels_do_not_depend_on_the_tiles_where_air_is_left_out():
+    mask = BodyMask(np.zeros((3, 5, 5), bool), SHAPE)
+    mask.coarse[1:, 1:4, 2] = True
+    body = Body(BODY.box, BODY.window, mask)
+    judge = segmenter(DEEP)
+    judge.halo = network_reach(DEEP)
+    found = []
+    for tile in ((64, 64, 64), (26, 26, 26)):
+        judge.tile = tile
+        found.append(judge.ask(scan(), body, whole(SHAPE)))
+    assert np.count_nonzero(found[0].classes != found[1].classes) <= 1
+    assert found[0].classes.any()
+    assert not found[0].classes[~mask.inside(whole(SHAPE))].any()

@@ -108,6 +108,7 @@ def test_no_part_of_the_body_is_ever_taken_for_air(data):
     at = [np.arange(size) * count // size for size, count in zip(shape, coarse_shape, strict=True)]
     truth = mask.coarse[np.ix_(*at)][region].any()
     assert mask.meets(region) or not truth
+    np.testing.assert_array_equal(mask.inside(region), mask.coarse[np.ix_(*at)][region])
 
 
 def test_drawn_voxels_lie_in_the_body_wherever_it_is():

@@ -41,6 +41,10 @@ class Body:
         common = [(max(r.start, b.start), min(r.stop, b.stop)) for r, b in zip(region, self.box, strict=True)]
         return all(start < stop for start, stop in common) and (self.mask is None or self.mask.meets(region))
 
+    def inside(self, region: Region) -> npt.NDArray[np.bool_] | None:
+        """Which voxels of ``region`` may be the animal's, (z, y, x); ``None``: nobody looked, so all."""
+        return None if self.mask is None else self.mask.inside(region)
+
     def draw(self, random: np.random.Generator) -> tuple[int, int, int]:
         """A voxel of level 0 in the animal."""
         if self.mask is not None:

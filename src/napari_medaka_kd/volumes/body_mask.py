@@ -48,6 +48,14 @@ class BodyMask:
             sides.append(slice(first, max(math.ceil(side.stop * count / size), first + 1)))
         return bool(self.coarse[tuple(sides)].any())
 
+    def inside(self, region: Region) -> npt.NDArray[np.bool_]:
+        """Which voxels of ``region`` may be the animal's, (z, y, x)."""
+        places = [
+            np.arange(side.start, side.stop) * count // size
+            for side, size, count in zip(region, self.shape, self.coarse.shape, strict=True)
+        ]
+        return self.coarse[np.ix_(*places)]
+
     def draw(self, random: np.random.Generator) -> tuple[int, int, int]:
         """A voxel of level 0 in the animal, each coarse voxel of it equally likely."""
         place = np.unravel_index(self._inside[random.integers(len(self._inside))], self.coarse.shape)

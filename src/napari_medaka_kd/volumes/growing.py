@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,8 @@ import numpy as np
 
 from napari_medaka_kd.errors import UserError
 
-from .label_generation import UNCERTAINTY
+from .atomic import replace_file
+from .label_generation import LOOK, UNCERTAINTY
 from .label_list import listed, split_name
 from .labels import LabelSchema
 from .lazy import DiskArray
@@ -62,6 +64,19 @@ class Growing:
         if finished == self.finished and plan.get("fingerprint") == self.fingerprint:
             return self
         return _open(self._store, labels / self.generation, plan)
+
+    def look_at(self, point: Triple) -> None:
+        """Have the blocks nearest to ``point`` (voxels of level 0, z-y-x) come next."""
+        with suppress(OSError):  # it was completed or given up meanwhile
+            replace_file(self._store / "labels" / self.generation / LOOK, json.dumps(point).encode())
+
+
+def looked_at(generation: Path) -> Triple | None:
+    """Where a person looks while the label map in that folder is made, voxels (z, y, x); ``None`` if nobody does."""
+    with suppress(OSError, ValueError, TypeError):
+        z, y, x = (float(at) for at in json.loads((generation / LOOK).read_text("utf-8")))
+        return z, y, x
+    return None
 
 
 def open_growing(store: Path, name: str) -> Growing | None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .volume import Region, Volume
 
 UNCERTAINTY = "uncertainty"
+LOOK = ".look.json"  # where a person looks while the blocks are made
 
 
 class LabelGeneration:
@@ -109,6 +110,7 @@ class LabelGeneration:
             self.discard()
             raise
         yield Progress("Waiting for the disk", 0, 0)
+        (self.folder / LOOK).unlink(missing_ok=True)
         sync_tree(self.folder)
         sync_folder(self.folder.parent)
         former = enlist(self.folder.parent, self.name)

@@ -104,6 +104,8 @@ def _cut(span: tuple[int, int, int], tile: int, halo: int, align: int) -> list[t
     step = (tile - 2 * halo) // align * align
     if step < align:
         raise UserError(f"A tile of {tile} voxels has no room between halos of {halo}.", "Choose a larger tile.")
+    cores = math.ceil((stop - origin) / step)
+    step = math.ceil((stop - origin) / cores / align) * align  # alike, rather than a small one at the end
     return [
         (slice(max(at - halo, 0), min(at + step + halo, limit)), slice(max(at, start), min(at + step, stop)))
         for at in range(origin, stop, step)

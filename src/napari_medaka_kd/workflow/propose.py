@@ -18,8 +18,9 @@ from napari_medaka_kd.quality.learn import Labelled, learn_quality, refit
 from napari_medaka_kd.quality.quality import Quality, QualityScore
 from napari_medaka_kd.quality.record import Record, save_record
 from napari_medaka_kd.review import Decision, ReviewItem, decision_for, fold, read_verdicts
-from napari_medaka_kd.segment import Segmenter, members
-from napari_medaka_kd.segment import segment as segment_volume
+from napari_medaka_kd.segment.halo import find_halo
+from napari_medaka_kd.segment.run import segment as segment_volume
+from napari_medaka_kd.segment.segmenter import Segmenter, members
 from napari_medaka_kd.settings import QualitySettings, SegmentSettings
 from napari_medaka_kd.volumes.atomic import replace_file
 from napari_medaka_kd.volumes.body import Body
@@ -63,6 +64,8 @@ def segment(
     segmenter = Segmenter(card.load(folder), card.network, settings)
     for done, case in enumerate(chosen):
         yield Progress(f"segment with {checkpoint}", done, len(chosen))
+        if done == 0:
+            segmenter.use_halo(find_halo(segmenter, case.volume, case.body, folder, card.weights_sha256))
         point = first.point if case.id == first.case else None
         voxels, seconds = segmenter.voxels, segmenter.seconds
         yield from segment_volume(replace(case.volume, name=case.id), case.body, card, segmenter, point)

@@ -1,0 +1,1 @@
+"""Volume + checkpoint → organ labels and uncertainty, tile by tile, in constant memory."""

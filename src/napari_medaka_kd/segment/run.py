@@ -1,0 +1,109 @@
+"""segment: the labels of a whole volume, block by block onto the disk; a killed run goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from napari_medaka_kd.job import Job, Progress
+from napari_medaka_kd.volumes.growing import looked_at
+from napari_medaka_kd.volumes.label_store import begin_labels
+from napari_medaka_kd.volumes.tiles import distance
+
+from .pipeline import answers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_medaka_kd.networks.checkpoint import Checkpoint
+    from napari_medaka_kd.volumes.body import Body
+    from napari_medaka_kd.volumes.label_generation import LabelGeneration
+    from napari_medaka_kd.volumes.labels import LabelMap
+    from napari_medaka_kd.volumes.volume import Region, Triple, Volume
+
+    from .segmenter import Answer, Segmenter
+
+
+def segment(
+    volume: Volume, body: Body, checkpoint: Checkpoint, segmenter: Segmenter, first: Triple | None = None
+) -> Job[LabelMap]:
+    """Write the organs of ``volume`` into its store as the label map ``checkpoint.name``, with its uncertainty.
+
+    Reading, computing and writing overlap; memory does not grow with the volume. Killed and called again with the same
+    checkpoint and volume, only the blocks not yet written are computed; closed, what is being written is kept.
+
+    Parameters
+    ----------
+    volume
+        Opened from an OME-Zarr store of a project.
+    first
+        Voxel (z, y, x) that the blocks are begun from, outwards; the labels do not depend on it. Whoever looks
+        elsewhere meanwhile says so by :meth:`~napari_medaka_kd.volumes.growing.Growing.look_at`.
+    """
+    store = volume.source
+    assert store is not None
+    fingerprint = _fingerprint(checkpoint, volume, body, segmenter)
+    generation = begin_labels(store, checkpoint.name, checkpoint.organs, fingerprint, uncertainty=True)
+    total, done = len(generation.blocks), len(generation.blocks) - len(generation.pending)
+    yield Progress(f"segment {volume.name}", done, total)
+    found = _timed(segmenter, answers(segmenter, volume, body, _order(generation, first)))
+    for _ in _write(generation, checkpoint, found):
+        done += 1
+        if done < total:
+            pace = {"voxels/s": segmenter.voxels / segmenter.seconds}
+            yield Progress(": ".join(filter(None, (f"segment {volume.name}", segmenter.said))), done, total, pace)
+    labels = yield from generation.commit()
+    pace = {"voxels/s": segmenter.voxels / segmenter.seconds} if segmenter.seconds else {}
+    yield Progress(f"segment {volume.name}", total, total, pace)
+    return labels
+
+
+def _order(generation: LabelGeneration, first: Triple | None) -> Iterator[tuple[int, Region]]:
+    """The blocks to be written, each time the nearest to where a person looks now."""
+    pending = list(generation.pending)
+    while pending:
+        point = looked_at(generation.folder) or first
+        index = pending[0] if point is None else min(pending, key=lambda i: distance(generation.blocks[i], point))
+        pending.remove(index)
+        yield index, generation.blocks[index]
+
+
+def _write(generation: LabelGeneration, checkpoint: Checkpoint, found: Iterator[tuple[int, Answer]]) -> Iterator[int]:
+    """The numbers of the blocks, as they reach the disk; one is written while the next is computed."""
+    begun: tuple[int, Future[None]] | None = None
+    with ThreadPoolExecutor(1, "write blocks") as writer:
+        for index, answer in found:
+            if begun is not None:
+                begun[1].result()
+                yield begun[0]
+            ids = checkpoint.organs.to_ids(answer.classes)
+            begun = index, writer.submit(generation.write, index, ids, answer.doubt)
+        if begun is not None:
+            begun[1].result()
+            yield begun[0]
+
+
+def _timed(segmenter: Segmenter, found: Iterator[tuple[int, Answer]]) -> Iterator[tuple[int, Answer]]:
+    """Note how many voxels were answered, and how long that took."""
+    begun = time.monotonic()
+    for index, answer in found:
+        segmenter.voxels += answer.classes.size
+        segmenter.seconds += time.monotonic() - begun
+        yield index, answer
+        begun = time.monotonic()
+
+
+def _fingerprint(checkpoint: Checkpoint, volume: Volume, body: Body, segmenter: Segmenter) -> str:
+    facts = (
+        checkpoint.weights_sha256,
+        volume.shape,
+        str(volume.source),
+        body,
+        body.mask and hashlib.sha256(body.mask.coarse.tobytes()).hexdigest(),
+        segmenter.tile,
+        segmenter.halo,
+        str(segmenter.precision),
+    )
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
