@@ -1,7 +1,10 @@
 """The session, without Qt and napari: what a person does in the window, and what comes of it on disk."""
 
+import os
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,11 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_medaka_kd.background import PENDING, tasks
+from napari_medaka_kd.background import PENDING, Task, tasks
+from napari_medaka_kd.background.task import note_process
 from napari_medaka_kd.gui.remembered import Remembered
 from napari_medaka_kd.gui.session import Session
 from napari_medaka_kd.project import Project
 from napari_medaka_kd.review import read_verdicts
+from napari_medaka_kd.volumes.growing import looked_at
+from napari_medaka_kd.volumes.label_store import begin_labels
 
 
 class Heard(list[Any]):
@@ -268,3 +274,26 @@ def test_a_scan_is_shown_as_it_lies_in_its_file_and_as_a_case_once_it_is_copied(
     assert reviewing.preview is None
     assert reviewing.case is not None
     assert reviewing.case.id == "fish-7"
+
+
+def test_while_a_case_is_segmented_its_tiles_are_followed_and_those_come_next_where_the_person_looks(
+    reviewing: Session,
+) -> None:
+    assert reviewing.project is not None
+    assert reviewing.case is not None
+    task = Task(reviewing.project.folder / "tasks" / "1-segment", "segment", ("segment",), time.time())
+    task.folder.mkdir(parents=True)
+    note_process(task.folder, os.getpid())  # it waits for as long as this test runs
+    generation = begin_labels(reviewing.case.store, "teacher", reviewing.project.schema, "anew")
+    heard = Heard()
+    reviewing.growing_changed.connect(heard.hear)
+    reviewing.board.take((task,))
+    assert heard[0].generation == generation.name
+    assert looked_at(generation.folder) is None
+    reviewing.look((3.0, 2.0, 1.0))
+    reviewing.board.take((task,))
+    assert looked_at(generation.folder) == (3.0, 2.0, 1.0)
+    generation.discard()
+    reviewing.board.take((task,))
+    assert heard[-1] is None
+    shutil.rmtree(task.folder)

@@ -83,7 +83,7 @@ class Session:
         self.growing: Growing | None = None
         self.preview: Preview | None = None
         self.overlay = OVERLAYS[0]
-        self.position: Point = (0.0, 0.0, 0.0)
+        self.position = self._asked_for = (0.0, 0.0, 0.0)
         self.review.said.connect(self.said.emit)
         self.review.item_changed.connect(self._on_item)
         self.board.changed.connect(self._look_for_tiles)
@@ -295,6 +295,7 @@ class Session:
     def start(self, title: str, argv: Sequence[str]) -> Task | None:
         """Have a command line of ours carried out in the background, after those before it."""
         task = self.board.start(title, argv)
+        self._asked_for = self.position
         if task is not None:
             self.said.emit(f"Begun: {title}")
         return task
@@ -372,6 +373,9 @@ class Session:
             self.reload()
         segmenting = any(task.verb == "segment" for task in self.board.pending)
         found = open_growing(self.case.store, self.checkpoint) if segmenting and self.case and self.checkpoint else None
+        if found is not None and self.position != self._asked_for:
+            found.look_at(self.position)
+            self._asked_for = self.position
         if found != self.growing:
             self.growing = found
             self.growing_changed.emit(found)
