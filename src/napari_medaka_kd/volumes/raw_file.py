@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Packing: TypeAlias = Literal["none", "gzip", "bzip2"]
 _PIECE = 16 * 2**20  # bytes unpacked at a time
-_MOST_TIMES = {"gzip": 1032}  # as much as deflate can make of a byte: zlib, technical details
+_MOST_TIMES = {"gzip": 1032, "zlib": 1032}  # as much as deflate can make of a byte: zlib, technical details
 _IN_MEMORY = 256 * 2**20  # bytes; a larger unpacked file goes to a temporary file
 
 
