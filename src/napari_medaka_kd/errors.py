@@ -9,13 +9,14 @@ class UserError(Exception):
     Parameters
     ----------
     message
-        What is wrong, quoting the offending value; cut after 600 letters, as a file may hold values of any length.
+        What is wrong, quoting the offending value. A file may hold anything: letters that cannot be shown become �, and
+        what is longer than 600 letters is cut.
     remedy
         What the user can do now.
     """
 
     def __init__(self, message: str, remedy: str) -> None:
-        message = message if len(message) <= _LONGEST else f"{message[:_LONGEST]}…."
+        message = _legible(message)
         super().__init__(f"{message} {remedy}")
         self.message = message
         self.remedy = remedy
@@ -23,3 +24,8 @@ class UserError(Exception):
 
 class InvalidVolume(UserError):
     """A scan or a label map that the gate refused (see :mod:`napari_medaka_kd.volumes.gate`)."""
+
+
+def _legible(message: str) -> str:
+    cut = message if len(message) <= _LONGEST else f"{message[:_LONGEST]}…."
+    return "".join(letter if letter.isprintable() else " " if letter.isspace() else "�" for letter in cut)

@@ -289,7 +289,8 @@ def test_a_list_of_labels_that_is_absurd_or_leads_out_is_refused(tmp_path):
         label_names(tmp_path / "a.zarr")
 
 
-def test_a_sentence_that_quotes_a_file_at_length_is_cut():
+def test_a_sentence_that_quotes_a_file_is_legible():
     error = UserError("x" * 10_000, "Do this.")
     assert len(str(error)) < 700
     assert str(error).endswith("…. Do this.")
+    assert str(UserError("It is '1.2\x00\n3'.", "Do this.")) == "It is '1.2� 3'. Do this."

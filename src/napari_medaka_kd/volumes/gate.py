@@ -129,9 +129,7 @@ def _reason(error: Exception) -> str:
     for kind, words in _WORDS.items():
         if isinstance(error, kind):
             return words.format(error)
-    words = _INSIDES.sub("", " ".join(str(error).split()))
-    shown = "".join(letter if letter.isprintable() else "�" for letter in words[:300])
-    return (shown or type(error).__name__).rstrip(".")
+    return (_INSIDES.sub("", " ".join(str(error).split()))[:300] or type(error).__name__).rstrip(".")
 
 
 def _check_shape(shape: tuple[int, ...], name: str) -> None:

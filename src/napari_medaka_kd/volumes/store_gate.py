@@ -218,7 +218,7 @@ def _no_image(name: str) -> InvalidVolume:
 def _check_version(version: str, name: str, known: str) -> None:
     if version != known and not version.startswith(f"{known}."):
         raise InvalidVolume(
-            f"{name!r} is OME-Zarr {version[:20] or 'of no stated version'}; this program reads 0.4 and 0.5.",
+            f"{name!r} is OME-Zarr {version or 'of no stated version'}; this program reads 0.4 and 0.5.",
             "Convert it to 0.5, for instance with ngff-zarr.",
         )
 

@@ -96,7 +96,7 @@ def change_json(rng: Random, path: Path, secret: Path) -> None:
         place_text(rng, path, secret)
         return
     file = rng.choice(files)
-    document = json.loads(file.read_text())
+    document = json.loads(_head(file))
     places = [place for place in _places(document) if place]
     target, key = document, rng.choice(places)
     for part in key[:-1]:
@@ -140,7 +140,7 @@ def shift(rng: Random, path: Path, secret: Path) -> None:
 
 def replace_content(rng: Random, path: Path, secret: Path) -> None:
     file, data = _some(rng, path)
-    other = rng.choice(_files(path)).read_bytes()
+    other = _head(rng.choice(_files(path)))
     pickled = pickle.dumps(_Gadget(), rng.choice((0, 2, 4)))
     junk = rng.randbytes(500)
     numpy_pickle = (
@@ -190,10 +190,10 @@ def plant_bomb(rng: Random, path: Path, secret: Path) -> None:
     if not files:
         return
     file, seed = rng.choice(files), rng.randrange(2)
-    data = file.read_bytes()
+    data = _head(file)
     if path.is_dir():
         for each in files:
-            each.write_bytes(bomb_like(each.read_bytes(), seed))
+            each.write_bytes(bomb_like(_head(each), seed))
     elif file.name.endswith(".gz"):
         import gzip
 
@@ -259,8 +259,13 @@ def _way(path: Path, secret: Path, rng: Random) -> str:
 
 def _some(rng: Random, path: Path) -> tuple[Path, bytearray]:
     file = rng.choice(_files(path))
+    return file, bytearray(_head(file))
+
+
+def _head(file: Path) -> bytes:
+    """Its first MiB; it may have grown."""
     with file.open("rb") as opened:
-        return file, bytearray(opened.read(2**20))
+        return opened.read(2**20)
 
 
 def _places(document: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
