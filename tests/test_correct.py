@@ -16,6 +16,7 @@ from napari_medaka_kd.job import drain
 from napari_medaka_kd.project import Project, add_case, open_project
 from napari_medaka_kd.review import ALL_ORGANS, Decision, ReviewItem, Verdict, VerdictLog, fold, now, read_verdicts
 from napari_medaka_kd.volumes.label_store import begin_labels, generation
+from napari_medaka_kd.volumes.organ_index import count_organs, index_of
 from napari_medaka_kd.volumes.volume import Volume
 from napari_medaka_kd.workflow.correct import (
     Correction,
@@ -293,7 +294,10 @@ def test_what_is_shown_is_right_at_every_level_and_in_every_box(project: Project
         correction.record(painted)
         wanted[correction.region] = painted
         drain(commit_correction(project, correction))
-    volume = corrected_labels(project, case, "teacher").volume
+    corrected = corrected_labels(project, case, "teacher")
+    found, counted = index_of(corrected), count_organs(Volume((wanted,), (10.0,) * 3))
+    np.testing.assert_array_equal(found.counts(), counted.counts())
+    volume = corrected.volume
     assert len(volume.levels) == 3
     for level, array in enumerate(volume.levels):
         coarse = wanted[:: 2**level, :: 2**level, :: 2**level]

@@ -74,6 +74,13 @@ class PatchSettings(Settings):
     foreground: float = knob(
         0.7, "Foreground", "Share of the patches that are centred on an organ, every organ equally often.", ge=0, le=1
     )
+    patches_per_block: int = knob(
+        1,
+        "Patches a block",
+        "Patches taken from one block that is read, in as many steps; above 1 for slow disks, at the price of variety.",
+        ge=1,
+        le=64,
+    )
     class_balance: float = knob(
         0.3, "Class balance", "Exponent of inverse frequency in the cross-entropy: 0 none, 1 full.", ge=0, le=1
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from itertools import count, repeat
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor
 
 from napari_medaka_kd.networks.inputs import encode
-from napari_medaka_kd.volumes.labels import LabelMap
+from napari_medaka_kd.volumes.organ_index import index_of
+from napari_medaka_kd.volumes.patches import Pair, Patch, PatchReader, Recipe
 from napari_medaka_kd.volumes.volume import Region, Shape, Volume
 
 from . import augment
@@ -23,9 +25,10 @@ if TYPE_CHECKING:
 
     from napari_medaka_kd.settings import AugmentSettings, NetworkSettings, PatchSettings
     from napari_medaka_kd.volumes.body import Body
+    from napari_medaka_kd.volumes.labels import LabelMap
 
 _KEEP_IN_MEMORY = 64_000_000  # voxels of a volume that is read once and kept
-_PLACES = 4096  # voxels remembered for each organ
+_LABELLED, _UNLABELLED = 1, 2  # random numbers of their own
 
 
 @dataclass(frozen=True)
@@ -46,16 +49,16 @@ class Source:
     labels: LabelMap
     trust: npt.NDArray[np.float32] | None = None
     slab: int = 0
-    places: dict[int, npt.NDArray[np.int64]] = field(default_factory=dict, compare=False)
-
-    def located(self) -> Source:
-        """This animal, still on the disk, with the places of each class found."""
-        return replace(self, places=_places(self.labels))
 
     def loaded(self) -> Source:
-        """This animal, read into memory where it is small, with the places of each class found."""
-        image, labels = _loaded(self.image), LabelMap(_loaded(self.labels.volume), self.labels.schema)
-        return Source(self.case, image, self.body, labels, self.trust, self.slab, _places(labels))
+        """This animal, read into memory where it is small."""
+        labels = replace(self.labels, volume=_loaded(self.labels.volume))
+        return replace(self, image=_loaded(self.image), labels=labels)
+
+    def pair(self) -> Pair:
+        """What a :class:`PatchReader` takes patches from."""
+        image, labels = self.image.levels[0], self.labels.volume.levels[0]
+        return Pair(image, labels, index_of(self.labels), self.labels.schema.ids, self.body.box)
 
 
 @dataclass(frozen=True)
@@ -75,28 +78,30 @@ class Diet:
         """Loads what fits in memory, then answers as :class:`Stage` wants it."""
         labelled = tuple(source.loaded() for source in self.labelled)
         unlabelled = tuple(source.loaded() for source in self.unlabelled)
+        given = reader(labelled, self.patches, self.patches.batch, (self.seed, _LABELLED))
+        rows = self.unlabelled_rows if unlabelled else 0
+        guessed = reader(unlabelled, self.patches, rows, (self.seed, _UNLABELLED))
 
         def play(first: int) -> Iterator[Batch]:
-            step = first
-            while True:
-                yield self._batch(step, labelled, unlabelled)
-                step += 1
+            more = guessed.play(first) if rows else repeat(())
+            for step, some, others in zip(count(first), given.play(first), more, strict=False):
+                shown = [self._shown(labelled[patch.pair], patch) for patch in some]
+                shown += [self._shown(unlabelled[patch.pair], patch) for patch in others]
+                yield self._batch(step, len(some), shown)
 
         return play
 
-    def _batch(self, step: int, labelled: Sequence[Source], unlabelled: Sequence[Source]) -> Batch:
+    def _batch(self, step: int, labelled: int, shown: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Batch:
         rng = np.random.default_rng((self.seed, step))
-        given = [self._patch(labelled, rng) for _ in range(self.patches.batch)]
-        guessed = [self._patch(unlabelled, rng) for _ in range(self.unlabelled_rows if unlabelled else 0)]
-        image, target, weight = (torch.stack(parts) for parts in zip(*given, *guessed, strict=True))
+        image, target, weight = (torch.stack(parts) for parts in zip(*shown, strict=True))
         bend = augment.draw(self.augment, len(image), self.patches.patch, rng)
         clean, target, weight = augment.bend_space(image, target, weight, bend)
         strong = augment.bend_intensity(clean, bend)
-        donor, pasted = augment.draw_paste(len(image), len(given), self.augment.cutmix, self.patches.patch, rng)
+        donor, pasted = augment.draw_paste(len(image), labelled, self.augment.cutmix, self.patches.patch, rng)
         hole = pasted[:, 0]
         return Batch(
             step=step,
-            labelled=len(given),
+            labelled=labelled,
             image=torch.where(pasted, strong[donor], strong),
             target=torch.where(hole, target[donor], target),
             weight=torch.where(hole, weight[donor], weight),
@@ -105,14 +110,19 @@ class Diet:
             pasted=pasted,
         )
 
-    def _patch(self, sources: Sequence[Source], rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        source = sources[int(rng.integers(len(sources)))]
-        region = draw_region(source, self.patches, rng)
-        block = encode(read_padded(source.image, region), region, source.body, self.network)
-        target = source.labels.schema.to_classes(read_padded(source.labels.volume, region))
-        inside = _inside(region, source.image.shape)
-        weight = trusted(source, region, target, self.rim) * inside
+    def _shown(self, source: Source, patch: Patch) -> tuple[Tensor, Tensor, Tensor]:
+        """(image, target, weight) of one patch."""
+        block = encode(patch.image, patch.region, source.body, self.network)
+        target = source.labels.schema.to_classes(patch.labels)
+        inside = _inside(patch.region, source.image.shape)
+        weight = trusted(source, patch.region, target, self.rim) * inside
         return torch.from_numpy(block), torch.from_numpy(np.where(inside, target, IGNORE)), torch.from_numpy(weight)
+
+
+def reader(sources: Sequence[Source], settings: PatchSettings, rows: int, seed: tuple[int, ...]) -> PatchReader:
+    """Gives batches of ``rows`` patches of ``sources``."""
+    recipe = Recipe(settings.patch, rows, settings.foreground, settings.patches_per_block)
+    return PatchReader([source.pair() for source in sources], recipe, seed)
 
 
 def trusted(source: Source, region: Region, target: npt.NDArray[np.int64], rim: int) -> npt.NDArray[np.float32]:
@@ -132,40 +142,13 @@ def class_balance(sources: Sequence[Source], classes: int, exponent: float) -> T
     """A factor for each class, (classes,) float32: its inverse frequency to the ``exponent``, 1 on average."""
     counts = np.zeros(classes)
     for source in sources:
-        coarse = source.labels.volume
-        labels = source.labels.schema.to_classes(coarse.read(level=_small_level(coarse)))
-        counts += np.bincount(labels.ravel(), minlength=classes) / labels.size
+        labels, size = source.labels, np.prod(source.labels.volume.shape)
+        index = index_of(labels)
+        organs = np.array([index.total(organ) for organ in labels.schema.ids])
+        counts[: len(organs) + 1] += np.array([size - organs.sum(), *organs]) / size
     frequency = np.maximum(counts / counts.sum(), 1e-5)
     factors = frequency**-exponent
     return torch.from_numpy((factors / factors.mean()).astype(np.float32))
-
-
-def draw_region(source: Source, settings: PatchSettings, rng: np.random.Generator) -> Region:
-    """A patch around a voxel of a random organ, or anywhere in the body; jittered, and in the volume if it fits."""
-    organs = [organ for organ in source.places if organ > 0]
-    if organs and rng.random() < settings.foreground:
-        places = source.places[organs[int(rng.integers(len(organs)))]]
-        centre = places[rng.integers(len(places))]
-    else:
-        centre = np.array([rng.integers(side.start, side.stop) for side in source.body.box])
-    sides = []
-    for at, size, total in zip(centre, settings.patch, source.image.shape, strict=True):
-        start = int(at) - size // 2 + int(rng.integers(-(size // 4), size // 4 + 1))
-        start = min(max(start, 0), total - size) if total >= size else (total - size) // 2
-        sides.append(slice(start, start + size))
-    z, y, x = sides
-    return z, y, x
-
-
-def read_padded(volume: Volume, region: Region) -> npt.NDArray[Any]:
-    """``region``, which may reach beyond the volume: its edge is repeated there."""
-    inner = tuple(
-        slice(max(0, side.start), min(total, side.stop)) for side, total in zip(region, volume.shape, strict=True)
-    )
-    z, y, x = inner
-    block = volume.read((z, y, x))
-    margin = [(i.start - r.start, r.stop - i.stop) for i, r in zip(inner, region, strict=True)]
-    return np.pad(block, margin, mode="edge") if any(map(any, margin)) else block
 
 
 def _inside(region: Region, shape: Shape) -> npt.NDArray[np.bool_]:
@@ -180,24 +163,3 @@ def _loaded(volume: Volume) -> Volume:
     if np.prod(volume.shape) > _KEEP_IN_MEMORY:
         return volume
     return Volume((volume.read(),), volume.voxel_size, volume.name, volume.source)
-
-
-def _places(labels: LabelMap) -> dict[int, npt.NDArray[np.int64]]:
-    """Some voxels of each class, (n, 3) in level-0 voxels, found at a level that is cheap to read."""
-    level = _small_level(labels.volume)
-    classes = labels.schema.to_classes(labels.volume.read(level=level))
-    scale = np.array(labels.volume.scale(level))
-    found = {}
-    for organ in np.unique(classes):
-        voxels = np.argwhere(classes == organ)
-        voxels = voxels[:: max(1, len(voxels) // _PLACES)]
-        found[int(organ)] = ((voxels + 0.5) * scale).astype(np.int64)
-    return found
-
-
-def _small_level(volume: Volume) -> int:
-    """The finest level of at most ``_KEEP_IN_MEMORY`` voxels, or the coarsest."""
-    for level, array in enumerate(volume.levels):
-        if np.prod(array.shape) <= _KEEP_IN_MEMORY:
-            return level
-    return len(volume.levels) - 1

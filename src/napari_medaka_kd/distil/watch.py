@@ -17,7 +17,7 @@ from napari_medaka_kd.networks.inputs import encode
 from napari_medaka_kd.volumes.atomic import replace_file
 from napari_medaka_kd.volumes.body import normalise
 
-from .batches import Source, draw_region, read_padded
+from .batches import Source, reader
 from .metrics import KNOWN, ORGAN, PREVIEW, TEACHER
 
 if TYPE_CHECKING:
@@ -120,16 +120,14 @@ def draw_places(sources: Sequence[Source], patches: PatchSettings, looks: Networ
     """Some patches around organs of each of ``sources``, the same for the same seed; ``None`` without a source."""
     if not sources:
         return None
-    rng = np.random.default_rng((seed, _SALT))
     each = max(1, min(_EACH, _PLACES // len(sources)))
-    around = patches.model_copy(update={"foreground": 1.0})
+    around = patches.model_copy(update={"foreground": 1.0, "patches_per_block": 1})
     images, truths, greys = [], [], []
-    for source in (source.located() for source in sources[:_PLACES]):
-        for region in (draw_region(source, around, rng) for _ in range(each)):
-            block = read_padded(source.image, region)
-            images.append(torch.from_numpy(encode(block, region, source.body, looks)))
-            truths.append(torch.from_numpy(source.labels.schema.to_classes(read_padded(source.labels.volume, region))))
-            greys.append((normalise(block, source.body.window).clip(0, 1) * 255).astype(np.uint8))
+    for number, source in enumerate(sources[:_PLACES]):
+        for patch in reader((source,), around, each, (seed, _SALT)).read(number):
+            images.append(torch.from_numpy(encode(patch.image, patch.region, source.body, looks)))
+            truths.append(torch.from_numpy(source.labels.schema.to_classes(patch.labels)))
+            greys.append((normalise(patch.image, source.body.window).clip(0, 1) * 255).astype(np.uint8))
     return Places(torch.stack(images), torch.stack(truths), np.stack(greys))
 
 

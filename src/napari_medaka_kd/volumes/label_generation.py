@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,10 +17,22 @@ from .gate import check_ids
 from .label_list import enlist
 from .labels import LabelMap
 from .lazy import DiskArray, as_ids
-from .ledger import Ledger
+from .ledger import LEDGER, Ledger
 from .open import open_store
+from .organ_index import OrganIndex, count_block, index_beside, keep_index
 from .pyramid import Shrink, average, build_levels, plan_levels, stride, write_image_group
-from .store_array import LABEL_SHARD, Layout, block_file, create_array, lay_out, reopen_array, sync_block, write_block
+from .store_array import (
+    LABEL_SHARD,
+    Layout,
+    block_file,
+    create_array,
+    lay_out,
+    read_back,
+    reopen_array,
+    sync_block,
+    write_block,
+    writing,
+)
 from .volume import extent
 
 if TYPE_CHECKING:
@@ -56,6 +69,7 @@ class LabelGeneration:
         self._ledger = Ledger(folder, plan)
         self._stores = {place: self._open_array(place, layout) for place, layout in self._layouts.items()}
         self.blocks: tuple[Region, ...] = self._layouts[""].blocks
+        self._counts: dict[int, npt.NDArray[np.int64]] = {}
         if not self._ledger.done:
             sync_tree(folder)
             sync_folder(folder.parent)
@@ -88,10 +102,12 @@ class LabelGeneration:
             raise ValueError(f"{self.name} takes {list(self._layouts)}, got {list(given)}")
         for place, values in given.items():
             self._write_one(place, self.blocks[index], values)
+        ids = labels.astype(self.schema.dtype, copy=False)
+        self._counts[index] = count_block(self.blocks[index], ids, self._scan.shape)
         self._ledger.finish(index)
 
     def commit(self) -> Job[LabelMap]:
-        """Complete the pyramids, list this generation in place of the former one, remove that, and open this.
+        """Complete pyramids and index, list this generation in place of the former one, remove that, and open this.
 
         Killed at any moment, either the former or this one is listed, and complete.
 
@@ -106,6 +122,7 @@ class LabelGeneration:
             raise ValueError(f"{self.name} lacks {len(self.pending)} of {len(self.blocks)} blocks")
         try:
             yield from self._build_pyramids()
+            self._keep_index()
         except InvalidVolume:
             self.discard()
             raise
@@ -137,6 +154,15 @@ class LabelGeneration:
             extra = {"image-label": describe_labels(self.schema)} if place == "" else {}
             yield from build_levels(self.folder / place, levels, shrink, f"Completing {self.name}")
             write_image_group(self.folder / place, levels, image | {"type": kind}, extra)
+
+    def _keep_index(self) -> None:
+        """Blocks that were written before it was resumed are read again to be counted."""
+        shape = self._scan.shape
+        for number, region in enumerate(self.blocks):
+            if number not in self._counts:
+                self._counts[number] = count_block(region, read_back(self._stores[""], region), shape)
+        with writing():
+            keep_index(self.folder, OrganIndex.from_counts(shape, np.concatenate(list(self._counts.values()))))
 
     def _write_one(self, place: str, region: Region, values: npt.NDArray[Any]) -> None:
         if values.shape != extent(region):
@@ -173,7 +199,9 @@ def open_generation(folder: Path, schema: LabelSchema) -> LabelMap:
     levels = tuple(
         as_ids(level, schema, folder.name) if isinstance(level, DiskArray) else level for level in volume.levels
     )
-    return LabelMap(replace(volume, levels=levels), schema)
+    volume = replace(volume, levels=levels)
+    for_good = (folder / LEDGER).is_file()  # another program may change its own labels in place
+    return LabelMap(volume, schema, partial(index_beside, folder, volume) if for_good else None)
 
 
 def describe_labels(schema: LabelSchema) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import os
 import shutil
 import weakref
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -22,10 +23,10 @@ from .atomic import in_use, locked, share, sync_folder, sync_tree
 from .gate import check_ids
 from .label_generation import UNCERTAINTY, describe_labels, open_generation
 from .label_list import enlist, generations, listed, resolve, split_name
-from .labels import LabelMap
 from .lazy import DiskArray, convert
 from .ledger import LEDGER, Ledger
 from .open import open_store
+from .organ_index import cells_in, keep_index, kept_index, recount
 from .pyramid import plan_levels, stride, write_image_group
 from .store_array import read_back, reopen_array, write_block, writing
 from .tiles import block_grid
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from napari_medaka_kd.job import Job
 
-    from .labels import LabelSchema
+    from .labels import LabelMap, LabelSchema
     from .volume import LazyArray, Region, Shape, Volume
 
     #: Gives the labels that are to stand in a box of one level.
@@ -94,6 +95,7 @@ def prepare_patch(store: Path, name: str, patch: Patch, schema: LabelSchema) -> 
         with writing():
             _link(labels / patch.base, folder)
         yield from _lay_in(folder, scan, patch)
+        _keep_index(folder, labels / patch.base, patch.region, scan.shape)
         image = {"name": folder.name, "voxel_size": scan.voxel_size, "type": "stride"}
         levels = plan_levels(scan.shape, scan.voxel_size)
         write_image_group(folder, levels, image, {"image-label": describe_labels(schema)})
@@ -134,8 +136,9 @@ def open_held_labels(store: Path, name: str, schema: LabelSchema) -> LabelMap:
     with locked(labels / ".lock"):  # so that nobody removes it between the list and the hold
         folder = labels / resolve(labels, name)
         hold = _Hold(folder / LEDGER)
-    volume = open_generation(folder, schema).volume
-    return LabelMap(replace(volume, levels=tuple(_held(level, hold) for level in volume.levels)), schema)
+    labels_there = open_generation(folder, schema)
+    levels = tuple(_held(level, hold) for level in labels_there.volume.levels)
+    return replace(labels_there, volume=replace(labels_there.volume, levels=levels))
 
 
 class _Hold:
@@ -190,6 +193,16 @@ def _lay_in(folder: Path, scan: Volume, patch: Patch) -> Job[None]:
     for number, level in enumerate(plan_levels(scan.shape, scan.voxel_size)[1:], start=1):
         region = _coarser(region, level.step)
         yield from _write(folder / str(number), region, _strided(folder / str(number - 1), level.step))
+
+
+def _keep_index(folder: Path, base: Path, region: Region, shape: Shape) -> None:
+    """The base's index, with the cells under ``region`` counted anew; none where the base has none."""
+    known = kept_index(base, shape)
+    if known is not None:
+        store = reopen_array(folder / "0")
+        labels = DiskArray(shape, np.dtype(store.dtype.numpy_dtype), partial(read_back, store))
+        with writing():
+            keep_index(folder, recount(known, labels, cells_in([region], shape)))
 
 
 def _strided(folder: Path, step: Shape) -> Source:

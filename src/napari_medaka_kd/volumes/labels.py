@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -10,8 +10,9 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from .organ_index import OrganIndex
     from .volume import Volume
 
 # Okabe and Ito's colours for the colour-blind, with Paul Tol's magenta in place of grey, for tissue is grey; then his
@@ -100,7 +101,17 @@ class LabelSchema(BaseModel):
 
 @dataclass(frozen=True)
 class LabelMap:
-    """Organ ids of one scan: ``volume`` holds unsigned integers on the scan's grid."""
+    """Organ ids of one scan.
+
+    Attributes
+    ----------
+    volume
+        Unsigned integers on the scan's grid.
+    index
+        Gives the index of where the organs lie, quicker than by counting all voxels; ``None`` where nothing does. Who
+        changes the labels drops it. Ask :func:`~napari_medaka_kd.volumes.organ_index.index_of`.
+    """
 
     volume: Volume
     schema: LabelSchema
+    index: Callable[[], OrganIndex] | None = field(default=None, compare=False, repr=False)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Reads a box (slices with start and stop, inside the array) into memory.
 ReadBox: TypeAlias = "Callable[[Region], npt.NDArray[Any]]"
+#: Begins to read a box, and returns at once what waits for it.
+BeginBox: TypeAlias = "Callable[[Region], Callable[[], npt.NDArray[Any]]]"
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,15 @@ class DiskArray:
         Does the reading.
     reads_pages
         Whether a part of a z-slice costs as much as the whole slice: such an array is best read slab by slab.
+    begin_box
+        Like ``read_box``, but without waiting; ``None`` where reading cannot go on by itself.
     """
 
     shape: Shape
     dtype: np.dtype[Any]
     read_box: ReadBox
     reads_pages: bool = False
+    begin_box: BeginBox | None = None
 
     @property
     def ndim(self) -> int:
@@ -84,7 +89,16 @@ def orient(array: DiskArray, axes: tuple[int, int, int], flips: tuple[bool, bool
 
 def convert(array: DiskArray, dtype: np.dtype[Any], change: ReadChange) -> DiskArray:
     """``array`` with ``change`` applied to each block that is read, which makes it of ``dtype``."""
-    return DiskArray(array.shape, dtype, lambda box: change(array.read_box(box)), array.reads_pages)
+    begin = array.begin_box
+
+    def begin_box(box: Region) -> Callable[[], npt.NDArray[Any]]:
+        assert begin is not None
+        read = begin(box)
+        return lambda: change(read())
+
+    return DiskArray(
+        array.shape, dtype, lambda box: change(array.read_box(box)), array.reads_pages, begin_box if begin else None
+    )
 
 
 def as_ids(array: DiskArray, schema: LabelSchema, name: str) -> DiskArray:

@@ -19,7 +19,7 @@ from .lazy import DiskArray
 from .tiles import block_grid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import numpy.typing as npt
@@ -79,17 +79,23 @@ def open_level(image: StoredImage, level: int) -> DiskArray:
     guard = ChunkGuard(image.root, stored)
     order = np.argsort(np.argsort(image.axes))
 
-    def read_box(box: Region) -> npt.NDArray[Any]:
+    def begin_box(box: Region) -> Callable[[], npt.NDArray[Any]]:
         index: list[Any] = [0] * len(stored.shape)
         for axis, side in zip(image.axes, box, strict=True):
             index[axis] = side
         with refusing(str(stored.folder), _DAMAGED):
             guard.check(index)
-            block: npt.NDArray[Any] = store[tuple(index)].read().result()
-        return block.transpose(order)
+            block = store[tuple(index)].read()
+
+        def wait() -> npt.NDArray[Any]:
+            with refusing(str(stored.folder), _DAMAGED):
+                read: npt.NDArray[Any] = block.result()
+            return read.transpose(order)
+
+        return wait
 
     z, y, x = (stored.shape[axis] for axis in image.axes)
-    return DiskArray((z, y, x), np.dtype(store.dtype.numpy_dtype), read_box)
+    return DiskArray((z, y, x), np.dtype(store.dtype.numpy_dtype), lambda box: begin_box(box)(), begin_box=begin_box)
 
 
 def create_array(folder: Path, layout: Layout) -> tensorstore.TensorStore:

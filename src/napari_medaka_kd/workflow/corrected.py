@@ -17,7 +17,9 @@ from napari_medaka_kd.volumes.label_list import split_name
 from napari_medaka_kd.volumes.label_patch import open_held_labels
 from napari_medaka_kd.volumes.labels import LabelMap
 from napari_medaka_kd.volumes.lazy import DiskArray
+from napari_medaka_kd.volumes.organ_index import OrganIndex, cells_in, index_of, recount
 from napari_medaka_kd.volumes.pyramid import plan_levels
+from napari_medaka_kd.volumes.volume import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -53,15 +55,22 @@ def lay_over(project: Project, case: Case, checkpoint: str) -> LabelMap:
     painted = corrections(project).get(case.id, ())
     if not painted:
         return proposed
-    reviewed = open_held_labels(case.store, REVIEWED, case.schema).volume
-    volume = proposed.volume
+    said = open_held_labels(case.store, REVIEWED, case.schema)
+    reviewed, volume = said.volume, proposed.volume
     units = _units(painted, volume.shape[0])
     plan = plan_levels(volume.shape, volume.voxel_size)
     levels = tuple(
         _Overlay(below, above, units, level.factor[0]).array()
         for below, above, level in zip(volume.levels, reviewed.levels, plan, strict=True)
     )
-    return LabelMap(replace(volume, levels=levels), case.schema)
+
+    def index() -> OrganIndex:
+        """The index of the proposals; counted anew is where people's word counts and there is any organ."""
+        below, above = index_of(proposed), index_of(said)
+        judged = cells_in([(slice(*rows), *whole(volume.shape)[1:]) for rows, _ in units], volume.shape)
+        return recount(below, levels[0], np.intersect1d(judged, np.union1d(below.cells, above.cells)))
+
+    return LabelMap(replace(volume, levels=levels), case.schema, index)
 
 
 @dataclass(frozen=True)
