@@ -11,6 +11,7 @@ import torch
 import zarr
 
 from napari_medaka_kd.volumes import store_array
+from napari_medaka_kd.volumes.body import Body
 from napari_medaka_kd.volumes.label_store import open_saved_labels
 from napari_medaka_kd.volumes.labels import LabelSchema
 from napari_medaka_kd.volumes.open import open_store
@@ -117,7 +118,9 @@ def _pairs(folder: Path) -> Sequence[Pair]:
     for store in sorted(folder.glob("*.ome.zarr")):
         image, labels = open_store(store), open_saved_labels(store, "manual", SCHEMA)
         box = whole(image.shape)
-        pairs.append(Pair(image.levels[0], labels.volume.levels[0], index_of(labels), SCHEMA.ids, box))
+        pairs.append(
+            Pair(image.levels[0], labels.volume.levels[0], index_of(labels), SCHEMA.ids, Body(box, (0.0, 1.0)))
+        )
     return pairs
 
 

@@ -11,6 +11,7 @@ from scipy.stats import chisquare
 
 from napari_medaka_kd.errors import InvalidVolume
 from napari_medaka_kd.job import drain
+from napari_medaka_kd.volumes.body import Body
 from napari_medaka_kd.volumes.label_store import open_saved_labels, save_labels
 from napari_medaka_kd.volumes.labels import LabelMap, LabelSchema
 from napari_medaka_kd.volumes.lazy import DiskArray
@@ -39,7 +40,7 @@ def arrays(seed, shape=SHAPE):
 
 
 def pair(image, labels, organs=ORGANS):
-    return Pair(image, labels, count_organs(Volume((labels,), SIZE)), organs, BOX)
+    return Pair(image, labels, count_organs(Volume((labels,), SIZE)), organs, Body(BOX, (0.0, 1.0)))
 
 
 def pairs():
@@ -52,7 +53,7 @@ def on_disk(folder, seed):
     drain(save_volume(Volume((image,), SIZE, "fish"), store))
     drain(save_labels(LabelMap(Volume((ids,), SIZE, "truth"), SCHEMA), store, "manual"))
     labels = open_saved_labels(store, "manual", SCHEMA)
-    return Pair(open_store(store).levels[0], labels.volume.levels[0], index_of(labels), ORGANS, BOX)
+    return Pair(open_store(store).levels[0], labels.volume.levels[0], index_of(labels), ORGANS, Body(BOX, (0.0, 1.0)))
 
 
 def same(one, other):

@@ -58,7 +58,7 @@ class Source:
     def pair(self) -> Pair:
         """What a :class:`PatchReader` takes patches from."""
         image, labels = self.image.levels[0], self.labels.volume.levels[0]
-        return Pair(image, labels, index_of(self.labels), self.labels.schema.ids, self.body.box)
+        return Pair(image, labels, index_of(self.labels), self.labels.schema.ids, self.body)
 
 
 @dataclass(frozen=True)

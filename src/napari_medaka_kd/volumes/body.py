@@ -46,10 +46,12 @@ class Body:
         return None if self.mask is None else self.mask.inside(region)
 
     def draw(self, random: np.random.Generator) -> tuple[int, int, int]:
-        """A voxel of level 0 in the animal."""
-        if self.mask is not None:
-            return self.mask.draw(random)
-        z, y, x = (int(random.integers(side.start, side.stop)) for side in self.box)
+        """A voxel of level 0 in the animal, and in its box."""
+        if self.mask is None:
+            z, y, x = (int(random.integers(side.start, side.stop)) for side in self.box)
+        else:
+            found = self.mask.draw(random)
+            z, y, x = (min(max(at, side.start), side.stop - 1) for at, side in zip(found, self.box, strict=True))
         return z, y, x
 
     def to_json(self) -> dict[str, Any]:

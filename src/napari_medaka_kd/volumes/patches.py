@@ -19,6 +19,7 @@ from .volume import Region, Shape, extent
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from .body import Body
     from .organ_index import OrganIndex
     from .volume import LazyArray
 
@@ -42,15 +43,15 @@ class Pair:
         Of ``labels``.
     organs
         Ids of the organs that patches are centred on; those that ``index`` does not know are left out.
-    box
-        Where other patches are centred: the body's box.
+    body
+        Where other patches are centred.
     """
 
     image: LazyArray
     labels: LazyArray
     index: OrganIndex
     organs: tuple[int, ...]
-    box: Region
+    body: Body
 
     @cached_property
     def present(self) -> tuple[int, ...]:
@@ -104,7 +105,7 @@ class Patch:
 class PatchReader:
     """Batches of patches: the same for the same pairs, recipe, seed and step, wherever one begins.
 
-    A patch lies around a voxel of a random organ, or one in the body's box; moved by up to a quarter of its size at
+    A patch lies around a voxel of a random organ, or one in the body; moved by up to a quarter of its size at
     random, and in the volume if it fits there.
 
     Parameters
@@ -182,16 +183,16 @@ def draw_regions(pair: Pair, recipe: Recipe, rng: np.random.Generator) -> tuple[
         organ = pair.present[int(rng.integers(len(pair.present)))]
         middles = pair.index.draw(rng, organ, pair.labels, count)
     else:
-        middles = _draw_in_box(pair.box, rng, count)
+        middles = _draw_in_body(pair.body, rng, count)
     moves = [rng.integers(-(size // 4), size // 4 + 1, count) for size in recipe.size]
     starts = middles + np.stack(moves, axis=1) - [size // 2 for size in recipe.size]
     return tuple(_place(start, recipe.size, pair.index.shape) for start in starts)
 
 
-def _draw_in_box(box: Region, rng: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
-    """``count`` voxels of one cell of ``box``, each of them any voxel of the box with the same probability."""
-    first = [int(rng.integers(side.start, side.stop)) for side in box]
-    cells = [(at - (at - side.start) % CELL, side.stop) for at, side in zip(first, box, strict=True)]
+def _draw_in_body(body: Body, rng: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
+    """``count`` voxels of one cell of the body's box, the first of them in the body."""
+    first = body.draw(rng)
+    cells = [(at - (at - side.start) % CELL, side.stop) for at, side in zip(first, body.box, strict=True)]
     more = [rng.integers(start, min(start + CELL, stop), count - 1) for start, stop in cells]
     return np.concatenate([np.array([first]), np.stack(more, axis=1)])
 
