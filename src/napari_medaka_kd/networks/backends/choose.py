@@ -14,7 +14,7 @@ from torch import nn
 from napari_medaka_kd.networks.build import network_stride
 
 from .remembered import facts, recall, remember
-from .table import EXACT, available, make
+from .table import EXACT, TABLE, available, make
 from .verdict import Verdict
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 TORN = 0.01  # float32 itself hardly knows which of two classes it is, if their probabilities differ by less
 DIFFERENT = 2e-4  # share of the other voxels that may get another class
+TILES = 100  # of an ordinary scan, over which the start is spread
 DOUBT = 3.0  # of 255: how far the doubt may be off on average
 
 Image = npt.NDArray[np.float32]
@@ -41,6 +42,20 @@ class Truth:
     doubt: tuple[npt.NDArray[np.uint8], ...]
     clear: tuple[npt.NDArray[np.bool_], ...]
     seconds: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A back end that agrees, the seconds it takes for the images, and those it took to start and do them once."""
+
+    backend: Backend
+    seconds: float
+    start: float
+
+    @property
+    def cost(self) -> float:
+        """Seconds a tile where some hundred follow."""
+        return self.seconds + self.start / TILES
 
 
 def choose(network: nn.Module, looks: NetworkSettings, tile: Shape, sample: Image, folder: Path | None) -> Backend:
@@ -65,13 +80,16 @@ def choose(network: nn.Module, looks: NetworkSettings, tile: Shape, sample: Imag
     if name in names:
         return make(name, network, looks, tile)
     truth = ask_float32(network, (sample, _sliver(sample, looks)))
-    seconds, best = truth.seconds, make(EXACT, network, looks, tile)
-    measured = {EXACT: seconds}
+    best, cost = make(EXACT, network, looks, tile), truth.seconds
+    measured = {EXACT: cost}
     for name in names:
-        if name != EXACT and (trial := _try(name, network, looks, tile, truth)) is not None:
-            measured[name], backend = trial
-            if measured[name] < seconds:
-                seconds, best = measured[name], backend
+        if name == EXACT or (TABLE[name].slow_to_start and any(not each.startswith("torch") for each in measured)):
+            continue
+        if (trial := _try(name, network, looks, tile, truth)) is None:
+            continue
+        measured[name] = trial.seconds
+        if trial.cost < cost:
+            best, cost = trial.backend, trial.cost
     remember(folder, known, best.name, measured)
     return best
 
@@ -106,20 +124,19 @@ def agrees(backend: Backend, truth: Truth) -> bool:
     return different <= DIFFERENT * clear and off <= DOUBT * voxels
 
 
-def _try(
-    name: str, network: nn.Module, looks: NetworkSettings, tile: Shape, truth: Truth
-) -> tuple[float, Backend] | None:
-    """Seconds that the back end ``name`` takes for the images once it is warm; None if it cannot, or is wrong."""
+def _try(name: str, network: nn.Module, looks: NetworkSettings, tile: Shape, truth: Truth) -> Trial | None:
+    """The back end ``name`` on the images of ``truth``, once it is warm; None if it cannot, or is wrong."""
+    begun = time.perf_counter()
     try:
         backend = make(name, network, looks, tile)
         if not agrees(backend, truth):
             return None
-        begun = time.perf_counter()
+        ready = time.perf_counter()
         for image in truth.images:
             backend(image)
-        return time.perf_counter() - begun, backend
     except Exception:  # a library that fails here, in whatever way, is not to be used here
         return None
+    return Trial(backend, time.perf_counter() - ready, ready - begun)
 
 
 def _sliver(sample: Image, looks: NetworkSettings) -> Image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,46 +24,25 @@ if TYPE_CHECKING:
 
 
 class OpenVinoBackend:
-    """A network as OpenVINO runs it, with as many threads as torch.
+    """A network as OpenVINO runs it on tiles of any size, with as many threads as torch.
 
-    It is compiled for tiles of one size, which takes a fraction of a second, and once for those of any size, when the
-    first of them comes.
+    A graph that knows the size of its tiles was not faster, and each keeps its own memory.
     """
 
     def __init__(self, name: str, network: nn.Module, looks: NetworkSettings, tile: Shape) -> None:
         self.name = name
-        self.tile = tile
-        self.stride = network_stride(looks)
-        self._channels = in_channels(looks)
-        self._settings = {
+        settings = {
             "INFERENCE_PRECISION_HINT": "bf16" if precision_of(name) == torch.bfloat16 else "f32",
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         }
-        self._model = self._convert(folded(network).cpu())
-        self._requests: dict[bool, Any] = {}
+        graph = _graph(Verdict(folded(network)).eval(), looks)
+        self._request = without_telemetry().compile_model(graph, "CPU", settings).create_infer_request()
 
     def __call__(self, image: npt.NDArray[np.float32]) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
-        request = self._request(usual=image.shape[1:] == self.tile)
-        request.infer([np.ascontiguousarray(image)[None]], share_inputs=True)
-        classes, doubt = (request.get_output_tensor(number).data.copy() for number in range(2))
+        self._request.infer([np.ascontiguousarray(image)[None]], share_inputs=True)
+        classes, doubt = (self._request.get_output_tensor(number).data.copy() for number in range(2))
         return as_few_bytes(classes), doubt
-
-    def _convert(self, network: nn.Module) -> Any:
-        """The graph for tiles of any size; traced on a small one, since tracing runs it several times."""
-        openvino = without_telemetry()
-        example = torch.zeros(1, self._channels, *(2 * step for step in self.stride))
-        shape = openvino.PartialShape([1, self._channels, -1, -1, -1])
-        return openvino.convert_model(Verdict(network).eval(), example_input=example, input=[shape])
-
-    def _request(self, usual: bool) -> Any:
-        if usual not in self._requests:
-            openvino = without_telemetry()
-            model = self._model.clone() if usual else self._model
-            if usual:
-                model.reshape([1, self._channels, *self.tile])
-            self._requests[usual] = openvino.compile_model(model, "CPU", self._settings).create_infer_request()
-        return self._requests[usual]
 
 
 def openvino_is_here(device: torch.device) -> bool:
@@ -76,3 +56,14 @@ def without_telemetry() -> Any:
     import openvino
 
     return openvino
+
+
+def _graph(verdict: Verdict, looks: NetworkSettings) -> Any:
+    """OpenVINO's, for tiles of any size; traced on a small one, since tracing runs it several times."""
+    openvino = without_telemetry()
+    channels = in_channels(looks)
+    example = torch.zeros(1, channels, *(2 * step for step in network_stride(looks)))
+    any_size = openvino.PartialShape([1, channels, -1, -1, -1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # OpenVINO traces with a function that torch would like to be rid of
+        return openvino.convert_model(verdict, example_input=example, input=[any_size])

@@ -34,10 +34,13 @@ class Entry:
         Whether this machine has it, for a network on that device.
     make
         Name, network, its looks and the usual tile (z, y, x) → the back end.
+    slow_to_start
+        Whether it is only worth a trial where no other library is faster than torch.
     """
 
     here: Callable[[torch.device], bool]
     make: Callable[[str, nn.Module, NetworkSettings, Shape], Backend]
+    slow_to_start: bool = False
 
 
 TABLE: dict[str, Entry] = {
@@ -45,7 +48,7 @@ TABLE: dict[str, Entry] = {
     "torch bfloat16": Entry(lambda on: on.type == "cpu" and multiplies_bfloat16(on), eager),
     "openvino float32": Entry(openvino_is_here, OpenVinoBackend),
     "openvino bfloat16": Entry(lambda on: openvino_is_here(on) and multiplies_bfloat16(on), OpenVinoBackend),
-    "compiled bfloat16": Entry(lambda on: can_compile(on) and multiplies_bfloat16(on), compiled),
+    "compiled bfloat16": Entry(lambda on: can_compile(on) and multiplies_bfloat16(on), compiled, slow_to_start=True),
     "cuda bfloat16": Entry(lambda on: on.type == "cuda" and multiplies_bfloat16(on), eager),
     "mps bfloat16": Entry(lambda on: on.type == "mps", eager),
 }
