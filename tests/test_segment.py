@@ -339,3 +339,37 @@ def test_labels_do_not_depend_on_the_tiles_where_air_is_left_out():
     assert np.count_nonzero(found[0].classes != found[1].classes) <= 1
     assert found[0].classes.any()
     assert not found[0].classes[~mask.inside(whole(SHAPE))].any()
+
+
+def test_another_back_end_gives_the_same_organs_and_begins_its_own_ledger(fresh):
+    volume, _, card, judge = fresh
+    expected = judge.ask(volume, LONG_BODY, whole(LONG))
+    job = segment(volume, LONG_BODY, card, judge)
+    assert [next(job).done, next(job).done] == [0, 1]
+    job.close()
+    judge.settings = judge.settings.model_copy(update={"backend": "torch float32"})
+    judge.use_backend(volume, LONG_BODY, None)
+    assert judge.computes == "torch float32"
+    job = segment(volume, LONG_BODY, card, judge)
+    assert next(job).done == 0
+    labels = drain(job)
+    differ = labels.volume.read() != SCHEMA.to_ids(expected.classes)
+    assert np.count_nonzero(differ) <= 1
+
+
+def test_few_tiles_are_not_worth_a_choice_and_many_are(tmp_path):
+    judge = segmenter(FLAT)
+    judge.settings = judge.settings.model_copy(update={"precision": "auto"})
+    judge.use_backend(scan(), BODY, tmp_path)
+    assert judge.backend is None
+    judge.tile = (1, 26, 26)
+    judge.use_backend(scan(), BODY, tmp_path)
+    assert judge.backend is not None
+    assert (tmp_path / "backend.json").is_file()
+
+
+def test_a_back_end_that_is_not_here_is_refused_with_those_that_are():
+    judge = segmenter(FLAT)
+    judge.settings = judge.settings.model_copy(update={"backend": "abacus"})
+    with pytest.raises(UserError, match="torch float32"):
+        judge.use_backend(scan(), BODY, None)

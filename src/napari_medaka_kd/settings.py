@@ -104,6 +104,9 @@ class SegmentSettings(Settings):
     batch: int = knob(4, "Batch", "Tiles at a time (slices at a time for a 2-D network).", ge=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "auto"
+    backend: str = knob(
+        "auto", "Back end", "auto: the fastest that agrees with float32; or one by name, as torch float32."
+    )
 
 
 class QualitySettings(Settings):

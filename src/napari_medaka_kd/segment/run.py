@@ -104,6 +104,6 @@ def _fingerprint(checkpoint: Checkpoint, volume: Volume, body: Body, segmenter: 
         body.mask and hashlib.sha256(body.mask.coarse.tobytes()).hexdigest(),
         segmenter.tile,
         segmenter.halo,
-        str(segmenter.precision),
+        segmenter.computes,
     )
     return hashlib.sha256(repr(facts).encode()).hexdigest()

@@ -12,21 +12,26 @@ import torch
 from torch import Tensor, nn
 
 from napari_medaka_kd.errors import UserError
+from napari_medaka_kd.networks.backends.choose import choose
+from napari_medaka_kd.networks.backends.table import make
 from napari_medaka_kd.networks.build import network_stride
 from napari_medaka_kd.networks.device import choose_device, choose_precision
 from napari_medaka_kd.networks.inputs import encode
 from napari_medaka_kd.networks.unet import Ensemble
 from napari_medaka_kd.volumes.tiles import Tile, tile_grid
-from napari_medaka_kd.volumes.volume import Region, Shape, Volume, extent
+from napari_medaka_kd.volumes.volume import Region, Shape, Volume, extent, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
+    from napari_medaka_kd.networks.backends.backend import Backend
     from napari_medaka_kd.settings import NetworkSettings, SegmentSettings
     from napari_medaka_kd.volumes.body import Body
 
 _CORE = 128  # voxels of a tile that are answered, each way: two, evenly, in a block of label maps
 _PLANES = 16  # of a 2-D network's tile
+_WORTH_IT = 16  # tiles; to measure the back ends takes as long as five, and to start one some seconds
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,8 @@ class Segmenter:
     ----------
     voxels, seconds
         How much it was asked about so far, and how long it took to answer, reading included.
+    backend
+        What computes; ``None``: the network itself, as torch runs it.
     said
         What it had to change, in words; empty where nothing.
     """
@@ -87,6 +94,7 @@ class Segmenter:
         self.looks, self.settings = looks, settings
         self.voxels, self.seconds = 0, 0.0
         self.said = ""
+        self.backend: Backend | None = None
         self.stride = network_stride(looks)
         z, y, x = (4 * step for step in self.stride)
         self.use_halo(halo or (z if looks.dimensions == 3 else 0, y, x))
@@ -96,6 +104,24 @@ class Segmenter:
         self.halo = halo
         z, y, x = (side + 2 * rim for side, rim in zip(_core(self.looks), halo, strict=True))
         self.tile: Shape = self.settings.tile or (z, y, x)
+
+    def use_backend(self, volume: Volume, body: Body, folder: Path | None) -> None:
+        """Have the fastest back end compute that agrees with float32, as measured on a tile of ``volume``.
+
+        ``folder`` is where the choice is kept. A volume of few tiles is not worth the measurement.
+        """
+        self.backend = None
+        tiles = self.tiles(volume.shape, body, whole(volume.shape))
+        if self.settings.backend != "auto":
+            self.backend = make(self.settings.backend, self.network, self.looks, self.tile)
+        elif self.settings.precision == "auto" and len(tiles) >= _WORTH_IT:
+            sample = self.look(volume, body, tiles[len(tiles) // 2])
+            self.backend = choose(self.network, self.looks, self.tile, sample, folder)
+
+    @property
+    def computes(self) -> str:
+        """What computes, and how exactly."""
+        return self.backend.name if self.backend else f"{self.device} {self.precision}"
 
     def ask(self, volume: Volume, body: Body, region: Region) -> Answer:
         """The organs of ``region``; a tile with none of the body in it is background and is not read."""
@@ -170,6 +196,8 @@ class Segmenter:
     @torch.inference_mode()
     def run(self, image: npt.NDArray[np.float32]) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
         """Classes and doubt, each (z, y, x), of what :meth:`look` gives."""
+        if self.backend is not None:
+            return self.backend(image)
         seen = torch.from_numpy(image)[None].to(self.device)
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             votes = _votes(self.network, seen)  # (members, classes, z, y, x)

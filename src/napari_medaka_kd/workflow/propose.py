@@ -66,6 +66,7 @@ def segment(
         yield Progress(f"segment with {checkpoint}", done, len(chosen))
         if done == 0:
             segmenter.use_halo(find_halo(segmenter, case.volume, case.body, folder, card.weights_sha256))
+        segmenter.use_backend(case.volume, case.body, folder)
         point = first.point if case.id == first.case else None
         voxels, seconds = segmenter.voxels, segmenter.seconds
         yield from segment_volume(replace(case.volume, name=case.id), case.body, card, segmenter, point)
@@ -102,7 +103,9 @@ def score(
 
 def _keep_speed(segmenter: Segmenter, voxels: int, seconds: float, folder: Path) -> None:
     """Add what was asked and how long it took to ``speed.json`` of the checkpoint; one of other facts begins anew."""
-    file, facts = folder / SPEED, {"device": str(segmenter.device), "precision": str(segmenter.precision)}
+    file = folder / SPEED
+    how = {"device": segmenter.device, "precision": segmenter.precision, "computes": segmenter.computes}
+    facts = {name: str(value) for name, value in how.items()}
     try:
         known = json.loads(file.read_text("utf-8"))
         if facts.items() <= known.items():

@@ -1,0 +1,33 @@
+"""What every inference back end is: something that turns an encoded tile into classes and doubt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+class Backend(Protocol):
+    """A network, made ready for one machine."""
+
+    name: str
+
+    def __call__(self, image: npt.NDArray[np.float32]) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
+        """The answer about one tile.
+
+        Parameters
+        ----------
+        image
+            (C, z, y, x) float32, as :func:`~napari_medaka_kd.networks.inputs.encode` makes it; sides are multiples
+            of the network's stride. Fastest for tiles of the size that the back end was made for.
+
+        Returns
+        -------
+        classes
+            (z, y, x) uint8, uint16 beyond 256 classes: the one with the largest mean probability.
+        doubt
+            (z, y, x) uint8: 255·(1 − p), rounded, p the mean over the members of the chosen class's probability.
+        """
+        ...

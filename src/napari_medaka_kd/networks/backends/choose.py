@@ -1,0 +1,147 @@
+"""Which back end is the fastest here that answers as float32 does: measured on a tile, and remembered."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from napari_medaka_kd.networks.build import network_stride
+
+from .remembered import facts, recall, remember
+from .table import EXACT, TABLE, available, make
+from .verdict import Verdict
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_medaka_kd.settings import NetworkSettings
+    from napari_medaka_kd.volumes.volume import Shape
+
+    from .backend import Backend
+
+TORN = 0.01  # float32 itself hardly knows which of two classes it is, if their probabilities differ by less
+DIFFERENT = 2e-4  # share of the other voxels that may get another class
+TILES = 100  # of an ordinary scan, over which the start is spread
+DOUBT = 3.0  # of 255: how far the doubt may be off on average
+
+Image = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What float32 says of ``images``, and how long it took."""
+
+    images: tuple[Image, ...]
+    classes: tuple[npt.NDArray[Any], ...]
+    doubt: tuple[npt.NDArray[np.uint8], ...]
+    clear: tuple[npt.NDArray[np.bool_], ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A back end that agrees, the seconds it takes for the images, and those it took to start and do them once."""
+
+    backend: Backend
+    seconds: float
+    start: float
+
+    @property
+    def cost(self) -> float:
+        """Seconds a tile where some hundred follow."""
+        return self.seconds + self.start / TILES
+
+
+def choose(network: nn.Module, looks: NetworkSettings, tile: Shape, sample: Image, folder: Path | None) -> Backend:
+    """The fastest back end, on the device of ``network``, whose answers are those of float32.
+
+    Takes about five times as long as float32 takes for ``sample``; no time at all if it was chosen before, for these
+    weights, this tile, this processor and these versions of the libraries.
+
+    Parameters
+    ----------
+    tile
+        (z, y, x) of most images to come.
+    sample
+        (C, z, y, x), an encoded tile with some of an animal in it; best of the size ``tile``.
+    folder
+        Where the choice is kept, as ``backend.json``; None: nowhere.
+    """
+    device = next(network.parameters()).device
+    names = available(network, looks, device)
+    known = facts(network, tile, device, names)
+    name = recall(folder, known)
+    if name in names:
+        return make(name, network, looks, tile)
+    truth = ask_float32(network, (sample, _sliver(sample, looks)))
+    best, cost = make(EXACT, network, looks, tile), truth.seconds
+    measured = {EXACT: cost}
+    for name in names:
+        if name == EXACT or (TABLE[name].slow_to_start and any(not each.startswith("torch") for each in measured)):
+            continue
+        if (trial := _try(name, network, looks, tile, truth)) is None:
+            continue
+        measured[name] = trial.seconds
+        if trial.cost < cost:
+            best, cost = trial.backend, trial.cost
+    remember(folder, known, best.name, measured)
+    return best
+
+
+@torch.inference_mode()
+def ask_float32(network: nn.Module, images: tuple[Image, ...]) -> Truth:
+    """What ``network`` itself says of each image (C, z, y, x), and where it is clear about it."""
+    verdict, device = Verdict(network.eval()), next(network.parameters()).device
+    begun = time.perf_counter()
+    answers = [verdict.probabilities(torch.from_numpy(image)[None].to(device))[0] for image in images]
+    seconds = time.perf_counter() - begun
+    tops = [answer.topk(2, dim=0) for answer in answers]
+    return Truth(
+        images,
+        tuple(top.indices[0].cpu().numpy() for top in tops),
+        tuple(((1 - top.values[0]) * 255).round().to(torch.uint8).cpu().numpy() for top in tops),
+        tuple((top.values[0] - top.values[1] > TORN).cpu().numpy() for top in tops),
+        seconds,
+    )
+
+
+def agrees(backend: Backend, truth: Truth) -> bool:
+    """Whether ``backend`` gives the classes and the doubt of float32, up to what no one would see."""
+    different = clear = voxels = 0
+    off = 0.0
+    for image, classes, doubt, sure in zip(truth.images, truth.classes, truth.doubt, truth.clear, strict=True):
+        its_classes, its_doubt = backend(image)
+        different += int(np.count_nonzero((its_classes != classes) & sure))
+        clear += int(np.count_nonzero(sure))
+        off += float(np.abs(its_doubt.astype(np.int16) - doubt).sum())
+        voxels += classes.size
+    return different <= DIFFERENT * clear and off <= DOUBT * voxels
+
+
+def _try(name: str, network: nn.Module, looks: NetworkSettings, tile: Shape, truth: Truth) -> Trial | None:
+    """The back end ``name`` on the images of ``truth``, once it is warm; None if it cannot, or is wrong."""
+    begun = time.perf_counter()
+    try:
+        backend = make(name, network, looks, tile)
+        if not agrees(backend, truth):
+            return None
+        ready = time.perf_counter()
+        for image in truth.images:
+            backend(image)
+    except Exception:  # a library that fails here, in whatever way, is not to be used here
+        return None
+    return Trial(backend, time.perf_counter() - ready, ready - begun)
+
+
+def _sliver(sample: Image, looks: NetworkSettings) -> Image:
+    """One step of the network wide, as tiles at a volume's edge may be.
+
+    In torch 2.13 some convolutions in bfloat16 go wrong where the answer is one voxel wide (pytorch#169688).
+    """
+    return np.ascontiguousarray(sample[..., : network_stride(looks)[2]])

@@ -1,0 +1,69 @@
+"""Back ends that OpenVINO runs on the CPU, where it is installed: pip install "napari-medaka-kd[fast]"."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from napari_medaka_kd.networks.build import in_channels, network_stride
+
+from .torch_backend import as_few_bytes, precision_of
+from .verdict import Verdict, folded
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from napari_medaka_kd.settings import NetworkSettings
+    from napari_medaka_kd.volumes.volume import Shape
+
+
+class OpenVinoBackend:
+    """A network as OpenVINO runs it on tiles of any size, with as many threads as torch.
+
+    A graph that knows the size of its tiles was not faster, and each keeps its own memory.
+    """
+
+    def __init__(self, name: str, network: nn.Module, looks: NetworkSettings, tile: Shape) -> None:
+        self.name = name
+        settings = {
+            "INFERENCE_PRECISION_HINT": "bf16" if precision_of(name) == torch.bfloat16 else "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        }
+        graph = _graph(Verdict(folded(network)).eval(), looks)
+        self._request = without_telemetry().compile_model(graph, "CPU", settings).create_infer_request()
+
+    def __call__(self, image: npt.NDArray[np.float32]) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
+        self._request.infer([np.ascontiguousarray(image)[None]], share_inputs=True)
+        classes, doubt = (self._request.get_output_tensor(number).data.copy() for number in range(2))
+        return as_few_bytes(classes), doubt
+
+
+def openvino_is_here(device: torch.device) -> bool:
+    """Whether OpenVINO is installed and torch would compute on the CPU too."""
+    return device.type == "cpu" and importlib.util.find_spec("openvino") is not None
+
+
+def without_telemetry() -> Any:
+    """The module ``openvino``, which reports its being imported over the network if it finds the package to do so."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
+
+
+def _graph(verdict: Verdict, looks: NetworkSettings) -> Any:
+    """OpenVINO's, for tiles of any size; traced on a small one, since tracing runs it several times."""
+    openvino = without_telemetry()
+    channels = in_channels(looks)
+    example = torch.zeros(1, channels, *(2 * step for step in network_stride(looks)))
+    any_size = openvino.PartialShape([1, channels, -1, -1, -1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # OpenVINO traces with a function that torch would like to be rid of
+        return openvino.convert_model(verdict, example_input=example, input=[any_size])

@@ -1,0 +1,100 @@
+"""Back ends that torch runs by itself: in float32 or bfloat16, on any of its devices, as it is or compiled."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from napari_medaka_kd.networks.device import choose_precision
+
+from .verdict import Verdict, folded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_medaka_kd.settings import NetworkSettings
+    from napari_medaka_kd.volumes.volume import Shape
+
+FLAT, DEEP = torch.channels_last, torch.channels_last_3d
+
+
+class TorchBackend:
+    """A network as torch runs it, on the device where its weights lie.
+
+    Parameters
+    ----------
+    name
+        Of the back end.
+    network
+        Is copied; in bfloat16 with its batch norms folded.
+    precision
+        In which it is computed; probabilities are float32 in any case.
+    """
+
+    def __init__(self, name: str, network: nn.Module, precision: torch.dtype) -> None:
+        self.name = name
+        self.device = next(network.parameters()).device
+        ready = copy.deepcopy(network).eval() if precision == torch.float32 else folded(network)
+        deep = any(isinstance(module, nn.Conv3d) for module in ready.modules())
+        ready.to(dtype=precision, memory_format=DEEP if deep else FLAT)  # type: ignore[call-overload]
+        self.verdict = Verdict(ready, precision)
+
+    @torch.inference_mode()
+    def __call__(self, image: npt.NDArray[np.float32]) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
+        classes, doubt = self._ask(torch.from_numpy(image)[None].to(self.device))
+        return as_few_bytes(classes.cpu().numpy()), doubt.cpu().numpy()
+
+    def _ask(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        answer: tuple[Tensor, Tensor] = self.verdict(image)
+        return answer
+
+
+class CompiledBackend(TorchBackend):
+    """The same, compiled for tiles of one size; those of other sizes, at a volume's edges, are run as they are."""
+
+    def __init__(self, name: str, network: nn.Module, precision: torch.dtype, tile: Shape) -> None:
+        super().__init__(name, network, precision)
+        self.tile = tile
+        # The cache on disk is pickled, and lies where others may write.
+        self.compiled: Callable[[Tensor], tuple[Tensor, Tensor]] = torch.compile(
+            self.verdict, dynamic=False, options={"freezing": True, "fx_graph_cache": False}
+        )
+
+    def _ask(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        return self.compiled(image) if tuple(image.shape[2:]) == self.tile else super()._ask(image)
+
+
+def as_few_bytes(classes: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """uint8 as it is; the int32 of networks with more than 256 classes as uint16."""
+    return classes if classes.dtype == np.uint8 else classes.astype(np.uint16)
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is worth trying on ``device``."""
+    return choose_precision("auto", device) == torch.bfloat16
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether there is a C++ compiler for torch's code for the CPU."""
+    return device.type == "cpu" and any(map(shutil.which, ("g++", "clang++")))
+
+
+def eager(name: str, network: nn.Module, looks: NetworkSettings, tile: Shape) -> TorchBackend:
+    """The back end ``name``, of any device, whose last word is a precision."""
+    return TorchBackend(name, network, precision_of(name))
+
+
+def compiled(name: str, network: nn.Module, looks: NetworkSettings, tile: Shape) -> TorchBackend:
+    """The same, compiled for ``tile``."""
+    return CompiledBackend(name, network, precision_of(name), tile)
+
+
+def precision_of(name: str) -> torch.dtype:
+    """What the last word of a back end's name says."""
+    return torch.bfloat16 if name.endswith("bfloat16") else torch.float32

@@ -1,0 +1,75 @@
+"""A network with its vote inside: probabilities, their mean and the choice, so that only bytes leave the graph."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import itertools
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from napari_medaka_kd.networks.unet import Ensemble
+
+CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
+NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
+_BYTE = 256  # classes that a byte can tell apart
+
+
+class Verdict(nn.Module):
+    """Image → the most probable class of each voxel and the doubt about it.
+
+    Parameters
+    ----------
+    network
+        From (1, C, z, y, x) to logits (1, classes, z, y, x), or an :class:`Ensemble` of such.
+    precision
+        In which the members are computed; probabilities always are float32.
+    """
+
+    def __init__(self, network: nn.Module, precision: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(network.members if isinstance(network, Ensemble) else [network])
+        self.precision = precision
+        self.classes = [module.out_channels for module in network.modules() if isinstance(module, CONVOLUTIONS)][-1]
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(1, C, z, y, x) float32 → classes (z, y, x) uint8, int32 beyond 256; doubt (z, y, x) uint8.
+
+        The mean over the members of the probability of the chosen class is the largest mean probability.
+        """
+        agreed, chosen = self.probabilities(image)[0].max(dim=0)
+        doubt = ((1 - agreed) * 255).round().clamp(0, 255)
+        return chosen.to(torch.uint8 if self.classes <= _BYTE else torch.int32), doubt.to(torch.uint8)
+
+    def probabilities(self, image: Tensor) -> Tensor:
+        """The mean over the members, (1, classes, z, y, x) float32."""
+        seen = image.to(self.precision)
+        # Laid out class by class before they are widened, the softmax takes half as long.
+        votes = [member(seen).contiguous().float().softmax(dim=1) for member in self.members]
+        return votes[0] if len(votes) == 1 else torch.stack(votes).mean(dim=0)
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """A copy of ``network``, in evaluation mode, with each batch norm multiplied into the convolution before it."""
+    network = copy.deepcopy(network).eval().requires_grad_(False)
+    for parent in list(network.modules()):
+        if isinstance(parent, nn.Sequential):
+            _fold(parent)
+    return network
+
+
+def fingerprint(network: nn.Module) -> str:
+    """SHA-256 of the weights and statistics, by name."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _fold(block: nn.Sequential) -> None:
+    for place, (first, second) in enumerate(itertools.pairwise(list(block))):
+        if isinstance(first, CONVOLUTIONS) and isinstance(second, NORMS):
+            block[place], block[place + 1] = fuse_conv_bn_eval(first, second), nn.Identity()
