@@ -71,8 +71,8 @@ def in_a_process(name: str, folder: Path, asked: argparse.Namespace) -> dict[str
     peak = 0
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         while process.poll() is None:
+            time.sleep(0.5)  # first: as it begins, it still holds what its parent holds
             peak = max(peak, memory(process.pid))
-            time.sleep(0.5)
         assert process.stdout is not None
         found: dict[str, float] = json.loads(process.stdout.read().splitlines()[-1])
     return found | {"peak": peak / MIB}

@@ -12,6 +12,7 @@ from napari_medaka_kd.distil.batches import Diet, class_balance, trusted
 from napari_medaka_kd.distil.losses import IGNORE
 from napari_medaka_kd.distil.trust import trust_table
 from napari_medaka_kd.settings import PatchSettings
+from napari_medaka_kd.volumes.lazy import DiskArray
 
 
 def same(one, other):
@@ -36,6 +37,45 @@ def test_batches_are_a_function_of_seed_and_step(toy, looks):
     assert not torch.equal(from_the_start[0].image, from_the_start[1].image)
     other = next(toy.diet(looks, seed=1).batches()(0))
     assert not torch.equal(other.image, from_the_start[0].image)
+
+
+def test_batches_that_share_blocks_are_a_function_of_seed_and_step_too(toy):
+    settings = PatchSettings(patch=(1, 8, 8), batch=3, patches_per_block=4)
+    shared = replace(diet(toy, unlabelled=(toy.source(3),), unlabelled_rows=2), patches=settings)
+    stream = shared.batches()(0)
+    from_the_start = [next(stream) for _ in range(9)]
+    for first in (1, 3, 4, 7):
+        assert same(next(shared.batches()(first)), from_the_start[first])
+
+
+@pytest.mark.parametrize(("each", "in_all"), [(0, 10**9), (10**9, 2 * 3072), (10**9, 10**9)])
+def test_batches_are_the_same_whether_animals_fit_in_memory_or_not(toy, monkeypatch, each, in_all):
+    asked = set()
+
+    def stored(volume, name):
+        array = volume.levels[0]
+
+        def read(box):
+            asked.add(name)
+            return array[box]
+
+        return replace(volume, levels=(DiskArray(array.shape, array.dtype, read),))
+
+    def on_disk(number):
+        animal = toy.source(number)
+        labels = replace(animal.labels, volume=stored(animal.labels.volume, number))
+        return replace(animal, image=stored(animal.image, number), labels=labels)
+
+    numbers = (1, 2, 3)
+    wanted = next(diet(toy, labelled=tuple(map(toy.source, numbers))).batches()(5))
+    monkeypatch.setattr("napari_medaka_kd.distil.batches._KEEP_IN_MEMORY", each)
+    monkeypatch.setattr("napari_medaka_kd.distil.batches._KEEP_IN_ALL", in_all)
+    play = diet(toy, labelled=tuple(map(on_disk, numbers))).batches()
+    asked.clear()
+    batches = play(0)
+    assert same([next(batches) for _ in range(6)][5], wanted)
+    kept = 0 if each == 0 else min(3, in_all // 3072)
+    assert asked == set(numbers[kept:])
 
 
 @pytest.mark.parametrize("looks", ["FLAT", "DEEP"])

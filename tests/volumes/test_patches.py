@@ -191,7 +191,7 @@ def test_what_is_read_ahead_keeps_to_the_budget():
     counting = replace(pair(image, ids), image=watched(image, log))
     recipe = Recipe((8, 8, 8), 2)
     step = 2 * 8**3 * 3  # bytes: uint16 and uint8
-    for budget, begun in ((0, 1), (3 * step, 3), (100 * step, 1 + 8)):
+    for budget, begun in ((0, 1), (2 * step, 2), (100 * step, 1 + 2)):
         log.clear()
         playing = PatchReader([counting], recipe, (0,), budget).play(0)
         next(playing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from itertools import count, repeat
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from napari_medaka_kd.volumes.labels import LabelMap
 
 _KEEP_IN_MEMORY = 64_000_000  # voxels of a volume that is read once and kept
+_KEEP_IN_ALL = 500_000_000  # voxels of all that are kept: 1.5 GB of uint16 with their labels
 _LABELLED, _UNLABELLED = 1, 2  # random numbers of their own
 
 
@@ -51,7 +53,7 @@ class Source:
     slab: int = 0
 
     def loaded(self) -> Source:
-        """This animal, read into memory where it is small."""
+        """This animal, read into memory."""
         labels = replace(self.labels, volume=_loaded(self.labels.volume))
         return replace(self, image=_loaded(self.image), labels=labels)
 
@@ -76,8 +78,8 @@ class Diet:
 
     def batches(self) -> Callable[[int], Iterator[Batch]]:
         """Loads what fits in memory, then answers as :class:`Stage` wants it."""
-        labelled = tuple(source.loaded() for source in self.labelled)
-        unlabelled = tuple(source.loaded() for source in self.unlabelled)
+        sources = _load_small((*self.labelled, *self.unlabelled))
+        labelled, unlabelled = sources[: len(self.labelled)], sources[len(self.labelled) :]
         given = reader(labelled, self.patches, self.patches.batch, (self.seed, _LABELLED))
         rows = self.unlabelled_rows if unlabelled else 0
         guessed = reader(unlabelled, self.patches, rows, (self.seed, _UNLABELLED))
@@ -159,7 +161,16 @@ def _inside(region: Region, shape: Shape) -> npt.NDArray[np.bool_]:
     return z[:, None, None] & y[None, :, None] & x[None, None, :]
 
 
+def _load_small(sources: Sequence[Source]) -> tuple[Source, ...]:
+    """``sources``, the small ones in memory as far as there is room; batches are the same wherever they come from."""
+    loaded, room = [], _KEEP_IN_ALL
+    for source in sources:
+        size = math.prod(source.image.shape)
+        small = size <= min(_KEEP_IN_MEMORY, room)
+        room -= size if small else 0
+        loaded.append(source.loaded() if small else source)
+    return tuple(loaded)
+
+
 def _loaded(volume: Volume) -> Volume:
-    if np.prod(volume.shape) > _KEEP_IN_MEMORY:
-        return volume
     return Volume((volume.read(),), volume.voxel_size, volume.name, volume.source)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Wait: TypeAlias = "Callable[[], npt.NDArray[Any]]"
 
 BUDGET = 256 * 2**20  # bytes of blocks that are held, or being read; decoded chunks have a cache of their own
-_AHEAD = 8  # steps at most
+_AHEAD = 2  # steps at most: with 8, chunks that are being decoded took 500 MiB more, and nothing came sooner
 _THREADS = 2  # for arrays that cannot be read without waiting
 
 
