@@ -30,7 +30,7 @@ class ChunkGuard:
 
     tensorstore unpacks zstd, gzip, zlib and bzip2 no further than a chunk is long (tried with 0.1.86). It reads a file,
     or what a shard's index says, as a whole, though, and blosc allocates what the chunk asks for: these are compared
-    with the chunk's size. Everything is looked at once, at a microsecond or two for a chunk.
+    with the chunk's size. Everything is looked at once, at some 60 µs a file, the links being most of it.
     """
 
     def __init__(self, root: Path, array: StoredArray) -> None:
