@@ -33,6 +33,7 @@ bench: .venv/.ready-dev  ## the demo with three seeds and the window, as tables;
 
 torture: .venv/.ready-dev  ## spoiled volumes by the thousand through every reader; make torture INPUTS=20000 SEED=1
 	.venv/bin/python tests/volumes/hostile --inputs $(INPUTS) --seed $(SEED)
+	.venv/bin/python -m pytest -q -m compiler tests/networks
 
 shots: .venv/.ready-dev  ## the pictures of docs/img, from the running program
 	tools/screen.sh .venv/bin/python tools/shots.py

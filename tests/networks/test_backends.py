@@ -98,7 +98,7 @@ def test_every_back_end_agrees_with_float32_on_tiles_of_any_size(name, kind):
     assert backend.name == name
 
 
-@pytest.mark.slow
+@pytest.mark.compiler
 @pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore")  # torch's compiler warns of itself
 @looks_of
