@@ -118,7 +118,8 @@ def read_header(path: Path) -> Header:
         if count < 1 or (run.nbytes > min(there, length) if run else count > there):
             raise ValueError(f"it claims {count} frames of {stored.rows} x {stored.columns}, and is too short for that")
         frames = tuple(_frame(dataset, path, number, run) for number in range(count))
-    return Header(str(dataset.get("SeriesInstanceUID", "")), str(dataset.get("SeriesDescription", "")), stored, frames)
+        series, told = (str(dataset.get(name, "")) for name in ("SeriesInstanceUID", "SeriesDescription"))
+    return Header(series, told, stored, frames)
 
 
 def _require_decoder(path: Path, syntax: Any) -> None:

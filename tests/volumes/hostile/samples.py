@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import nibabel
@@ -111,6 +112,67 @@ def _nrrd(name: str, encoding: str) -> Write:
     return write
 
 
+def _metaimage(name: str, packed: bool) -> Write:
+    def write(folder: Path, array: npt.NDArray[np.uint8]) -> Path:
+        data = zlib.compress(array.tobytes()) if packed else array.tobytes()
+        detached = name.endswith(".mhd")
+        header = (
+            f"ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nCompressedData = {packed}\n"
+            "TransformMatrix = -1 0 0 0 -1 0 0 0 1\nElementSpacing = 0.004 0.003 0.002\n"
+            f"DimSize = {' '.join(map(str, array.shape[::-1]))}\nElementType = MET_UCHAR\n"
+            f"ElementDataFile = {'a.raw' if detached else 'LOCAL'}\n"
+        )
+        (folder / name).write_bytes(header.encode() + (b"" if detached else data))
+        if detached:
+            (folder / "a.raw").write_bytes(data)
+        return folder / name
+
+    return write
+
+
+def _hdf5(**how: Any) -> Write:
+    def write(folder: Path, array: npt.NDArray[np.uint8]) -> Path:
+        import h5py
+
+        with h5py.File(folder / "a.h5", "w") as file:
+            file.create_dataset("scan", data=array, **how).attrs["element_size_um"] = (2.0, 3.0, 4.0)
+        return folder / "a.h5"
+
+    return write
+
+
+def _dicom(syntax: str) -> Write:
+    def write(folder: Path, array: npt.NDArray[np.uint8]) -> Path:
+        (folder / "series").mkdir()
+        for number, page in enumerate(array):
+            _dicom_slice(page, number, syntax).save_as(folder / "series" / f"{number}.dcm", enforce_file_format=True)
+        return folder / "series"
+
+    return write
+
+
+def _dicom_slice(page: npt.NDArray[np.uint8], number: int, syntax: str) -> Any:
+    import pydicom
+    from pydicom.dataset import Dataset, FileMetaDataset
+
+    data, data.file_meta = Dataset(), FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = pydicom.uid.CTImageStorage
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = f"1.2.3.{number}"
+    data.SeriesInstanceUID, data.InstanceNumber = "1.2.3", number + 1
+    data.Rows, data.Columns = page.shape
+    data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", 0
+    data.BitsAllocated, data.BitsStored, data.HighBit = 8, 8, 7
+    data.ImagePositionPatient = [0.0, 0.0, number * 2e-3]
+    data.ImageOrientationPatient = [-1.0, 0.0, 0.0, 0.0, -1.0, 0.0]
+    data.PixelSpacing = ["0.003", "0.004"]
+    data.PixelData = page.tobytes()
+    data["PixelData"].VR = "OB"
+    if syntax == "RLE":
+        data.compress(pydicom.uid.RLELossless, generate_instance_uid=False)
+    return data
+
+
 _OME: dict[str, Any] = {"axes": "ZYX", "PhysicalSizeX": 4.0, "PhysicalSizeY": 3.0, "PhysicalSizeZ": 2.0}
 _BLOSC, _SHARDS = zarr.codecs.BloscCodec(), {"shards": (6, 12, 12)}
 
@@ -142,4 +204,12 @@ FORMATS: dict[str, Write] = {
     "NRRD, gzip": _nrrd("a.nrrd", "gzip"),
     "NRRD, bzip2": _nrrd("a.nrrd", "bzip2"),
     "NRRD, detached": _nrrd("a.nhdr", "raw"),
+    "MetaImage": _metaimage("a.mha", packed=False),
+    "MetaImage, zlib": _metaimage("a.mha", packed=True),
+    "MetaImage, detached": _metaimage("a.mhd", packed=False),
+    "HDF5": _hdf5(),
+    "HDF5, gzip": _hdf5(chunks=(3, 5, 6), compression="gzip", shuffle=True, fletcher32=True),
+    "HDF5, LZF": _hdf5(chunks=(3, 5, 6), compression="lzf"),
+    "DICOM": _dicom("plain"),
+    "DICOM, RLE": _dicom("RLE"),
 }
