@@ -117,7 +117,8 @@ def _metaimage(name: str, packed: bool) -> Write:
         data = zlib.compress(array.tobytes()) if packed else array.tobytes()
         detached = name.endswith(".mhd")
         header = (
-            f"ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nCompressedData = {packed}\n"
+            "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\n"
+            f"CompressedData = {packed}\n"
             "TransformMatrix = -1 0 0 0 -1 0 0 0 1\nElementSpacing = 0.004 0.003 0.002\n"
             f"DimSize = {' '.join(map(str, array.shape[::-1]))}\nElementType = MET_UCHAR\n"
             f"ElementDataFile = {'a.raw' if detached else 'LOCAL'}\n"
