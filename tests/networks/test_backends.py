@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from napari_medaka_kd.errors import UserError
-from napari_medaka_kd.networks.backends.choose import agrees, ask_float32, choose
+from napari_medaka_kd.networks.backends.choose import Sample, agrees, ask_float32, choose
 from napari_medaka_kd.networks.backends.remembered import FILE
 from napari_medaka_kd.networks.backends.table import EXACT, TABLE, Entry, available, make
 from napari_medaka_kd.networks.backends.torch_backend import TorchBackend
 from napari_medaka_kd.networks.backends.verdict import NORMS, folded
 from napari_medaka_kd.networks.build import build
 from napari_medaka_kd.settings import NetworkSettings
+from napari_medaka_kd.volumes.volume import whole
 
 CPU = torch.device("cpu")
 TILE = (8, 16, 24)
@@ -53,6 +54,14 @@ def scan(shape=TILE, seed=0):
     return np.stack(waves).astype(np.float32)
 
 
+def sample(shape=TILE, seed=0):
+    """All of a scan."""
+    return Sample(scan(shape, seed), whole(shape))
+
+
+PART = Sample(scan(), (slice(0, 8), slice(3, 9), slice(11, 20)))
+
+
 def make_here(name, network, looks):
     if name not in available(network, looks, CPU):
         pytest.skip(f"this machine has no {name}")
@@ -77,7 +86,7 @@ def without_compilers(monkeypatch):
 @torch.inference_mode()
 def test_the_exact_back_end_says_what_the_members_vote_for(looks):
     network, image = network_of(looks), scan()
-    classes, doubt = make(EXACT, network, looks, TILE)(image)
+    classes, doubt = make(EXACT, network, looks, TILE)(image, whole(TILE))
     members = network.members if looks.members > 1 else [network]
     votes = torch.stack([member(torch.from_numpy(image)[None]).softmax(dim=1)[0] for member in members])
     chosen = votes.mean(dim=0).argmax(dim=0)
@@ -92,8 +101,8 @@ def test_the_exact_back_end_says_what_the_members_vote_for(looks):
 @pytest.mark.parametrize("kind", LOOKS)
 def test_every_back_end_agrees_with_float32_on_tiles_of_any_size(name, kind):
     network, backend = pair_of(name, kind)
-    truth = ask_float32(network, (scan(), scan((4, 8, 2)), scan((8, 4, 20), seed=1)))
-    assert sum(int(clear.sum()) for clear in truth.clear) > 0.4 * sum(clear.size for clear in truth.clear)
+    truth = ask_float32(network, (sample(), sample((4, 8, 2)), sample((8, 4, 20), seed=1), PART))
+    assert sum(int(clear.sum()) for clear in truth.clear) > 0.3 * sum(clear.size for clear in truth.clear)
     assert agrees(backend, truth)
     assert backend.name == name
 
@@ -105,15 +114,15 @@ def test_every_back_end_agrees_with_float32_on_tiles_of_any_size(name, kind):
 def test_a_compiled_network_agrees_with_float32(looks):
     network = network_of(looks)
     backend = make_here("compiled bfloat16", network, looks)
-    assert agrees(backend, ask_float32(network, (scan(), scan((4, 8, 2)))))
+    assert agrees(backend, ask_float32(network, (sample(), sample((4, 8, 2)), PART)))
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_an_answer_is_not_overwritten_by_the_next(name):
     _, backend = pair_of(name, "3-D")
-    classes, doubt = backend(scan())
+    classes, doubt = backend(scan(), whole(TILE))
     before = classes.copy(), doubt.copy()
-    backend(scan(seed=2))
+    backend(scan(seed=2), whole(TILE))
     assert np.array_equal(classes, before[0])
     assert np.array_equal(doubt, before[1])
 
@@ -121,7 +130,7 @@ def test_an_answer_is_not_overwritten_by_the_next(name):
 @pytest.mark.parametrize("name", QUICK)
 def test_a_back_end_leaves_its_network_as_it_was(name):
     network, backend = pair_of(name, "3-D")
-    backend(scan())
+    backend(scan(), whole(TILE))
     fresh = network_of(LOOKS["3-D"]).state_dict()
     assert all(torch.equal(tensor, fresh[key]) for key, tensor in network.state_dict().items())
 
@@ -131,7 +140,7 @@ def test_more_classes_than_a_byte_holds_are_told_apart(name):
     looks = NetworkSettings(dimensions=2, widths=(4, 4))
     network = network_of(looks, classes=300)
     network.head.bias.data[290] += 1000
-    classes, _ = make_here(name, network, looks)(scan())
+    classes, _ = make_here(name, network, looks)(scan(), whole(TILE))
     assert classes.dtype == np.uint16
     assert np.all(classes == 290)
 
@@ -171,10 +180,10 @@ class Hasty:
         self.exact = TorchBackend(name, network, torch.float32)
         return self
 
-    def __call__(self, image):
+    def __call__(self, image, inner):
         key = image.tobytes()
         if key not in self.answers:
-            classes, doubt = self.exact(image)
+            classes, doubt = self.exact(image, inner)
             if self.every:
                 classes.ravel()[:: self.every] += 1
             self.answers[key] = classes, np.minimum(doubt.astype(int) + self.doubt, 255).astype(np.uint8)
@@ -186,7 +195,7 @@ def choose_with(monkeypatch, entry, folder=None):
         monkeypatch.delitem(TABLE, name)
     monkeypatch.setitem(TABLE, "hasty float32", entry)
     looks = LOOKS["3-D"]
-    return choose(network_of(looks), looks, TILE, scan(), folder).name
+    return choose(network_of(looks), looks, TILE, sample(), folder).name
 
 
 def test_a_faster_back_end_that_agrees_is_taken(monkeypatch):
@@ -200,8 +209,8 @@ def test_a_faster_back_end_that_is_wrong_is_not_taken(monkeypatch, every, doubt)
 
 def test_a_back_end_that_is_wrong_only_about_narrow_tiles_is_not_taken(monkeypatch):
     class Narrow(Hasty):
-        def __call__(self, image):
-            classes, doubt = super().__call__(image)
+        def __call__(self, image, inner):
+            classes, doubt = super().__call__(image, inner)
             return (np.zeros_like(classes) if image.shape[3] == 2 else classes), doubt
 
     assert choose_with(monkeypatch, Entry(lambda on: True, Narrow(0, 0).make)) == EXACT
@@ -216,14 +225,14 @@ def test_a_back_end_that_fails_is_not_taken(monkeypatch):
 
 def test_the_choice_is_remembered_until_the_weights_change(tmp_path, without_compilers):
     looks = LOOKS["3-D"]
-    first = choose(network_of(looks), looks, TILE, scan(), tmp_path).name
+    first = choose(network_of(looks), looks, TILE, sample(), tmp_path).name
     (known,) = json.loads((tmp_path / FILE).read_text())
     assert json.loads((tmp_path / FILE).read_text())[known]["name"] == first
     # Another name in the file is believed, so it is not measured again.
     (tmp_path / FILE).write_text(json.dumps({known: {"name": EXACT}}))
-    assert choose(network_of(looks), looks, TILE, scan(), tmp_path).name == EXACT
+    assert choose(network_of(looks), looks, TILE, sample(), tmp_path).name == EXACT
     assert list(json.loads((tmp_path / FILE).read_text())) == [known]
-    choose(network_of(looks, seed=1), looks, TILE, scan(), tmp_path)
+    choose(network_of(looks, seed=1), looks, TILE, sample(), tmp_path)
     assert len(json.loads((tmp_path / FILE).read_text())) == 2
 
 
@@ -232,7 +241,7 @@ def test_the_choice_depends_on_the_tile(tmp_path, monkeypatch):
     for name in set(TABLE) - {EXACT}:
         monkeypatch.delitem(TABLE, name)
     for tile in (TILE, (8, 16, 16)):
-        choose(network_of(looks), looks, tile, scan(tile), tmp_path)
+        choose(network_of(looks), looks, tile, sample(tile), tmp_path)
     assert len(json.loads((tmp_path / FILE).read_text())) == 2
 
 
@@ -242,5 +251,5 @@ def test_a_damaged_memory_is_measured_anew(tmp_path, monkeypatch, text):
     for name in set(TABLE) - {EXACT}:
         monkeypatch.delitem(TABLE, name)
     looks = LOOKS["2-D"]
-    assert choose(network_of(looks), looks, TILE, scan(), tmp_path).name == EXACT
+    assert choose(network_of(looks), looks, TILE, sample(), tmp_path).name == EXACT
     assert EXACT in (tmp_path / FILE).read_text()

@@ -106,8 +106,13 @@ def test_no_part_of_the_body_is_ever_taken_for_air(data):
         for start in [data.draw(st.integers(0, size - 1))]
     )
     at = [np.arange(size) * count // size for size, count in zip(shape, coarse_shape, strict=True)]
-    truth = mask.coarse[np.ix_(*at)][region].any()
-    assert mask.meets(region) or not truth
+    truth = np.argwhere(mask.coarse[np.ix_(*at)][region])
+    found = mask.trim(region)
+    assert (found is None) == (not len(truth))
+    if found is not None:
+        first = [side.start for side in region]
+        np.testing.assert_array_equal([side.start for side in found], truth.min(0) + first)
+        np.testing.assert_array_equal([side.stop for side in found], truth.max(0) + 1 + first)
     np.testing.assert_array_equal(mask.inside(region), mask.coarse[np.ix_(*at)][region])
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
+
+from .cone import cut
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
 NORMS = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -39,25 +44,34 @@ class UNet(nn.Module):
         self.grow = nn.Upsample(scale_factor=2, mode="nearest")
         self.head = CONVOLUTIONS[dimensions](widths[0], classes, 1)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, C, Z, Y, X) → logits (B, classes, Z, Y, X); y and x, and z in 3-D, multiples of the stride."""
+    def forward(self, image: Tensor, cone: Tensor | Sequence[Any] | None = None) -> Tensor:
+        """(B, C, Z, Y, X) → logits (B, classes, Z, Y, X); y and x, and z in 3-D, multiples of the stride.
+
+        Of the part alone that ``cone`` is about, if given (:func:`.cone.cone`): the same, in half the time. In 2-D all
+        slices are answered.
+        """
         if self.dimensions == 3:
-            return cast("Tensor", self.head(self.features(image.contiguous(memory_format=torch.channels_last_3d))))
+            return cast(
+                "Tensor", self.head(self.features(image.contiguous(memory_format=torch.channels_last_3d), cone))
+            )
         batch, _, depth = image.shape[:3]
         slices = image.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)  # (B·Z, C, Y, X)
-        logits: Tensor = self.head(self.features(slices))
+        logits: Tensor = self.head(self.features(slices, cone))
         return logits.reshape(batch, depth, *logits.shape[1:]).transpose(1, 2)
 
-    def features(self, image: Tensor) -> Tensor:
+    def features(self, image: Tensor, cone: Tensor | Sequence[Any] | None = None) -> Tensor:
         """The last decoder feature, at full resolution."""
         bridges: list[Tensor] = []
         for depth, block in enumerate(self.down):
             image = block(self.pool(image) if depth else image)
             bridges.append(image)
         image = bridges.pop()
-        for block in reversed(self.up):
-            image = block(torch.cat((self.grow(image), bridges.pop()), dim=1))
-        return image
+        for level in reversed(range(len(self.up))):
+            bridge = bridges.pop()
+            if cone is not None:
+                image, bridge = cut(image, cone[level + 1][1]), cut(bridge, cone[level][0])
+            image = self.up[level](torch.cat((self.grow(image), bridge), dim=1))
+        return image if cone is None else cut(image, cone[0][1])
 
 
 class Ensemble(nn.Module):

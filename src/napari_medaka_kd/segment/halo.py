@@ -79,5 +79,4 @@ def _classes(segmenter: Segmenter, volume: Volume, body: Body, core: Region, hal
         side.stop - side.start + 2 * (rim + step) for side, rim, step in zip(core, halo, segmenter.stride, strict=True)
     )
     (tile,) = tile_grid(core, (z, y, x), halo, segmenter.stride, volume.shape)
-    classes, _ = segmenter.run(segmenter.look(volume, body, tile))
-    return classes[tile.inner]
+    return segmenter.backend(segmenter.look(volume, body, tile), tile.inner)[0]

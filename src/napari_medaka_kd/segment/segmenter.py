@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from napari_medaka_kd.errors import UserError
-from napari_medaka_kd.networks.backends.choose import choose
+from napari_medaka_kd.networks.backends.choose import Sample, choose
 from napari_medaka_kd.networks.backends.table import make
+from napari_medaka_kd.networks.backends.torch_backend import eager
 from napari_medaka_kd.networks.build import network_stride
 from napari_medaka_kd.networks.device import choose_device, choose_precision
 from napari_medaka_kd.networks.inputs import encode
@@ -80,7 +82,7 @@ class Segmenter:
     voxels, seconds
         How much it was asked about so far, and how long it took to answer, reading included.
     backend
-        What computes; ``None``: the network itself, as torch runs it.
+        What computes.
     said
         What it had to change, in words; empty where nothing.
     """
@@ -94,10 +96,10 @@ class Segmenter:
         self.looks, self.settings = looks, settings
         self.voxels, self.seconds = 0, 0.0
         self.said = ""
-        self.backend: Backend | None = None
         self.stride = network_stride(looks)
         z, y, x = (4 * step for step in self.stride)
         self.use_halo(halo or (z if looks.dimensions == 3 else 0, y, x))
+        self.backend = self._plain()
 
     def use_halo(self, halo: Shape) -> None:
         """Look that far around each core, (z, y, x)."""
@@ -110,18 +112,23 @@ class Segmenter:
 
         ``folder`` is where the choice is kept. A volume of few tiles is not worth the measurement.
         """
-        self.backend = None
+        self.backend = self._plain()
         tiles = self.tiles(volume.shape, body, whole(volume.shape))
         if self.settings.backend != "auto":
             self.backend = make(self.settings.backend, self.network, self.looks, self.tile)
         elif self.settings.precision == "auto" and len(tiles) >= _WORTH_IT:
-            sample = self.look(volume, body, tiles[len(tiles) // 2])
+            tile = tiles[len(tiles) // 2]
+            sample = Sample(self.look(volume, body, tile), tile.inner)
             self.backend = choose(self.network, self.looks, self.tile, sample, folder)
 
     @property
     def computes(self) -> str:
         """What computes, and how exactly."""
-        return self.backend.name if self.backend else f"{self.device} {self.precision}"
+        return f"{self.backend.name} ({self.device})"
+
+    def _plain(self) -> Backend:
+        """What any machine has."""
+        return eager(f"torch {str(self.precision).removeprefix('torch.')}", self.network, self.looks, self.tile)
 
     def ask(self, volume: Volume, body: Body, region: Region) -> Answer:
         """The organs of ``region``; a tile with none of the body in it is background and is not read."""
@@ -139,8 +146,9 @@ class Segmenter:
         if any(side.stop <= side.start for side in common):
             return ()
         z, y, x = common
-        cut = tile_grid((z, y, x), self.tile, self.halo, self.stride, shape)
-        return tuple(tile for tile in cut if body.meets(tile.core))
+        cores = [body.trim(tile.core) for tile in tile_grid((z, y, x), self.tile, self.halo, self.stride, shape)]
+        grids = [tile_grid(core, self.tile, self.halo, self.stride, shape) for core in cores if core is not None]
+        return tuple(itertools.chain.from_iterable(grids))
 
     def look(self, volume: Volume, body: Body, tile: Tile) -> npt.NDArray[np.float32]:
         """Read ``tile`` as the network sees it, (C, z, y, x); sides are multiples of its stride, the edge repeated."""
@@ -159,13 +167,12 @@ class Segmenter:
             If memory does not even suffice for the smallest tile.
         """
         try:
-            classes, doubt = self.run(image)
+            part = Answer(*self.backend(image, tile.inner))
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
             self._shrink(tile)
             return self._answer_in_parts(volume, body, tile.core)
-        part = Answer(classes[tile.inner], doubt[tile.inner])
         inside = body.inside(tile.core)
         return part if inside is None else Answer(part.classes * inside, part.doubt * inside)
 
@@ -193,19 +200,6 @@ class Segmenter:
         self.tile = (z, y, x)
         self.said = f"tiles of {z} × {y} × {x} voxels instead of {' × '.join(map(str, before))}: memory was short"
 
-    @torch.inference_mode()
-    def run(self, image: npt.NDArray[np.float32]) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
-        """Classes and doubt, each (z, y, x), of what :meth:`look` gives."""
-        if self.backend is not None:
-            return self.backend(image)
-        seen = torch.from_numpy(image)[None].to(self.device)
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            votes = _votes(self.network, seen)  # (members, classes, z, y, x)
-        chosen = votes.mean(dim=0).argmax(dim=0)
-        agreed = votes.gather(1, chosen[None, None].expand(len(votes), 1, *chosen.shape)).mean(dim=(0, 1))
-        doubt = ((1 - agreed) * 255).round().clamp(0, 255).to(torch.uint8)
-        return chosen.to(torch.int16).cpu().numpy(), doubt.cpu().numpy()
-
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether ``error`` is one of the ways in which memory does not suffice; on a CPU torch only says so in words."""
@@ -222,10 +216,3 @@ def members(network: nn.Module) -> Iterator[nn.Module]:
 def _core(looks: NetworkSettings) -> Shape:
     """Slices are cheap to answer in large pieces: a whole block of label maps at a time."""
     return (_PLANES, 2 * _CORE, 2 * _CORE) if looks.dimensions == 2 else (_CORE, _CORE, _CORE)
-
-
-def _votes(network: nn.Module, image: Tensor) -> Tensor:
-    if isinstance(network, Ensemble):
-        return network.votes(image)[:, 0]
-    answer: Tensor = network(image)
-    return answer.float().softmax(dim=1)

@@ -38,8 +38,14 @@ class Body:
 
     def meets(self, region: Region) -> bool:
         """Whether any of the animal may lie in ``region``, voxels of level 0."""
-        common = [(max(r.start, b.start), min(r.stop, b.stop)) for r, b in zip(region, self.box, strict=True)]
-        return all(start < stop for start, stop in common) and (self.mask is None or self.mask.meets(region))
+        return self.trim(region) is not None
+
+    def trim(self, region: Region) -> Region | None:
+        """The smallest box in ``region``, voxels of level 0, with all that may be the animal's; ``None``: nothing."""
+        z, y, x = (slice(max(r.start, b.start), min(r.stop, b.stop)) for r, b in zip(region, self.box, strict=True))
+        if any(side.start >= side.stop for side in (z, y, x)):
+            return None
+        return (z, y, x) if self.mask is None else self.mask.trim((z, y, x))
 
     def inside(self, region: Region) -> npt.NDArray[np.bool_] | None:
         """Which voxels of ``region`` may be the animal's, (z, y, x); ``None``: nobody looked, so all."""

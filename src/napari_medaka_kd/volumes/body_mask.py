@@ -40,13 +40,25 @@ class BodyMask:
     coarse: npt.NDArray[np.bool_]
     shape: Shape
 
-    def meets(self, region: Region) -> bool:
-        """Whether any of the animal may lie in ``region``, voxels of level 0."""
-        sides = []
-        for side, size, count in zip(region, self.shape, self.coarse.shape, strict=True):
-            first = max(0, side.start * count // size)
-            sides.append(slice(first, max(math.ceil(side.stop * count / size), first + 1)))
-        return bool(self.coarse[tuple(sides)].any())
+    def trim(self, region: Region) -> Region | None:
+        """The smallest box in ``region``, voxels of level 0, with all that may be the animal's; ``None``: nothing."""
+        scales = list(zip(region, self.shape, self.coarse.shape, strict=True))
+        first = [side.start * count // size for side, size, count in scales]
+        z, y, x = (
+            slice(start, (side.stop - 1) * count // size + 1)
+            for start, (side, size, count) in zip(first, scales, strict=True)
+        )
+        places = np.nonzero(self.coarse[z, y, x])
+        if not places[0].size:
+            return None
+        z, y, x = (
+            slice(
+                max(side.start, -(-(start + int(place.min())) * size // count)),
+                min(side.stop, -(-(start + int(place.max()) + 1) * size // count)),
+            )
+            for start, place, (side, size, count) in zip(first, places, scales, strict=True)
+        )
+        return z, y, x
 
     def inside(self, region: Region) -> npt.NDArray[np.bool_]:
         """Which voxels of ``region`` may be the animal's, (z, y, x)."""

@@ -8,20 +8,24 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from napari_medaka_kd.volumes.volume import Region
+
 
 class Backend(Protocol):
     """A network, made ready for one machine."""
 
     name: str
 
-    def __call__(self, image: npt.NDArray[np.float32]) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
-        """The answer about one tile.
+    def __call__(self, image: npt.NDArray[np.float32], inner: Region) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
+        """The answer about the core of one tile.
 
         Parameters
         ----------
         image
             (C, z, y, x) float32, as :func:`~napari_medaka_kd.networks.inputs.encode` makes it; sides are multiples
             of the network's stride. Fastest for tiles of the size that the back end was made for.
+        inner
+            The core, voxels of ``image``; what is answered.
 
         Returns
         -------

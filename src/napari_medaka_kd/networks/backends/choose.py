@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 from napari_medaka_kd.networks.build import network_stride
+from napari_medaka_kd.networks.cone import cone
+from napari_medaka_kd.volumes.volume import whole
 
 from .remembered import facts, recall, remember
 from .table import EXACT, TABLE, available, make
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_medaka_kd.settings import NetworkSettings
-    from napari_medaka_kd.volumes.volume import Shape
+    from napari_medaka_kd.volumes.volume import Region, Shape
 
     from .backend import Backend
 
@@ -37,10 +39,18 @@ Image = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Truth:
-    """What float32 says of ``images``, and how long it took."""
+class Sample:
+    """An encoded tile (C, z, y, x), and its core, which is to be answered."""
 
-    images: tuple[Image, ...]
+    image: Image
+    inner: Region
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What float32 says of the cores of ``samples``, and how long it took."""
+
+    samples: tuple[Sample, ...]
     classes: tuple[npt.NDArray[Any], ...]
     doubt: tuple[npt.NDArray[np.uint8], ...]
     clear: tuple[npt.NDArray[np.bool_], ...]
@@ -55,19 +65,18 @@ class Trial:
     start: float
 
 
-def choose(network: nn.Module, looks: NetworkSettings, tile: Shape, sample: Image, folder: Path | None) -> Backend:
+def choose(network: nn.Module, looks: NetworkSettings, tile: Shape, sample: Sample, folder: Path | None) -> Backend:
     """The fastest back end, on the device of ``network``, whose answers are those of float32.
 
     Takes about five times as long as float32 takes for ``sample``, and half a minute more where only a compiler is to
-    be had; no time if it was chosen before, for these
-    weights, this tile, this processor and these versions of the libraries.
+    be had; no time if it was chosen before, for these weights, this tile, this processor and these libraries.
 
     Parameters
     ----------
     tile
         (z, y, x) of most images to come.
     sample
-        (C, z, y, x), an encoded tile with some of an animal in it; best of the size ``tile``.
+        A tile with some of an animal in it; best of the size ``tile``.
     folder
         Where the choice is kept, as ``backend.json``; None: nowhere.
     """
@@ -85,22 +94,25 @@ def choose(network: nn.Module, looks: NetworkSettings, tile: Shape, sample: Imag
             continue
         if (trial := _try(name, network, looks, tile, truth)) is not None:
             trials.append(trial)
-    measured = {EXACT: truth.seconds, **_race(trials[1:], truth.images)}
+    measured = {EXACT: truth.seconds, **_race(trials[1:], truth.samples)}
     best = min(trials, key=lambda trial: measured[trial.backend.name] + trial.start / TILES)
     remember(folder, known, best.backend.name, measured)
     return best.backend
 
 
 @torch.inference_mode()
-def ask_float32(network: nn.Module, images: tuple[Image, ...]) -> Truth:
-    """What ``network`` itself says of each image (C, z, y, x), and where it is clear about it."""
+def ask_float32(network: nn.Module, samples: tuple[Sample, ...]) -> Truth:
+    """What ``network`` itself says of each core, and where it is clear about it."""
     verdict, device = Verdict(network.eval()), next(network.parameters()).device
     begun = time.perf_counter()
-    answers = [verdict.probabilities(torch.from_numpy(image)[None].to(device))[0] for image in images]
+    answers = []
+    for sample in samples:
+        needed = cone(sample.inner, sample.image.shape[1:], verdict.levels).tolist()
+        answers.append(verdict.probabilities(torch.from_numpy(sample.image)[None].to(device), needed)[0])
     seconds = time.perf_counter() - begun
     tops = [answer.topk(2, dim=0) for answer in answers]
     return Truth(
-        images,
+        samples,
         tuple(top.indices[0].cpu().numpy() for top in tops),
         tuple(((1 - top.values[0]) * 255).round().to(torch.uint8).cpu().numpy() for top in tops),
         tuple((top.values[0] - top.values[1] > TORN).cpu().numpy() for top in tops),
@@ -112,8 +124,8 @@ def agrees(backend: Backend, truth: Truth) -> bool:
     """Whether ``backend`` gives the classes and the doubt of float32, up to what no one would see."""
     different = clear = voxels = 0
     off = 0.0
-    for image, classes, doubt, sure in zip(truth.images, truth.classes, truth.doubt, truth.clear, strict=True):
-        its_classes, its_doubt = backend(image)
+    for sample, classes, doubt, sure in zip(truth.samples, truth.classes, truth.doubt, truth.clear, strict=True):
+        its_classes, its_doubt = backend(sample.image, sample.inner)
         different += int(np.count_nonzero((its_classes != classes) & sure))
         clear += int(np.count_nonzero(sure))
         off += float(np.abs(its_doubt.astype(np.int16) - doubt).sum())
@@ -132,20 +144,22 @@ def _try(name: str, network: nn.Module, looks: NetworkSettings, tile: Shape, tru
     return Trial(backend, time.perf_counter() - begun) if right else None
 
 
-def _race(trials: Sequence[Trial], images: tuple[Image, ...]) -> dict[str, float]:
-    """Seconds of each for the images, the best of some rounds by turns, since other programs run too."""
+def _race(trials: Sequence[Trial], samples: tuple[Sample, ...]) -> dict[str, float]:
+    """Seconds of each for the samples, the best of some rounds by turns, since other programs run too."""
     best: dict[str, float] = {}
     for trial in list(trials) * ROUNDS:
         begun = time.perf_counter()
-        for image in images:
-            trial.backend(image)
+        for sample in samples:
+            trial.backend(sample.image, sample.inner)
         best[trial.backend.name] = min(best.get(trial.backend.name, math.inf), time.perf_counter() - begun)
     return best
 
 
-def _sliver(sample: Image, looks: NetworkSettings) -> Image:
+def _sliver(sample: Sample, looks: NetworkSettings) -> Sample:
     """One step of the network wide, as tiles at a volume's edge may be.
 
     In torch 2.13 some convolutions in bfloat16 go wrong where the answer is one voxel wide (pytorch#169688).
     """
-    return np.ascontiguousarray(sample[..., : network_stride(looks)[2]])
+    image = np.ascontiguousarray(sample.image[..., : network_stride(looks)[2]])
+    z, y, x = image.shape[1:]
+    return Sample(image, whole((z, y, x)))

@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 
 from napari_medaka_kd.networks.build import in_channels, network_stride
+from napari_medaka_kd.networks.cone import cone
+from napari_medaka_kd.volumes.volume import whole
 
 from .torch_backend import as_few_bytes, precision_of
 from .verdict import Verdict, folded
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from napari_medaka_kd.settings import NetworkSettings
-    from napari_medaka_kd.volumes.volume import Shape
+    from napari_medaka_kd.volumes.volume import Region, Shape
 
 
 class OpenVinoBackend:
@@ -36,11 +38,14 @@ class OpenVinoBackend:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         }
-        graph = _graph(Verdict(folded(network)).eval(), looks)
+        verdict = Verdict(folded(network)).eval()
+        self._levels = verdict.levels
+        graph = _graph(verdict, looks)
         self._request = without_telemetry().compile_model(graph, "CPU", settings).create_infer_request()
 
-    def __call__(self, image: npt.NDArray[np.float32]) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
-        self._request.infer([np.ascontiguousarray(image)[None]], share_inputs=True)
+    def __call__(self, image: npt.NDArray[np.float32], inner: Region) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
+        needed = cone(inner, image.shape[1:], self._levels)
+        self._request.infer([np.ascontiguousarray(image)[None], needed], share_inputs=True)
         classes, doubt = (self._request.get_output_tensor(number).data.copy() for number in range(2))
         return as_few_bytes(classes), doubt
 
@@ -62,8 +67,13 @@ def _graph(verdict: Verdict, looks: NetworkSettings) -> Any:
     """OpenVINO's, for tiles of any size; traced on a small one, since tracing runs it several times."""
     openvino = without_telemetry()
     channels = in_channels(looks)
-    example = torch.zeros(1, channels, *(2 * step for step in network_stride(looks)))
+    z, y, x = (2 * step for step in network_stride(looks))
+    needed = torch.from_numpy(cone(whole((z, y, x)), (z, y, x), verdict.levels))
     any_size = openvino.PartialShape([1, channels, -1, -1, -1])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # OpenVINO traces with a function that torch would like to be rid of
-        return openvino.convert_model(verdict, example_input=example, input=[any_size])
+        return openvino.convert_model(
+            verdict,
+            example_input=(torch.zeros(1, channels, z, y, x), needed),
+            input=[any_size, openvino.PartialShape(list(needed.shape))],
+        )

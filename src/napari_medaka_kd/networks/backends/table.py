@@ -45,12 +45,10 @@ class Entry:
 
 TABLE: dict[str, Entry] = {
     EXACT: Entry(lambda on: True, eager),
-    "torch bfloat16": Entry(lambda on: on.type == "cpu" and multiplies_bfloat16(on), eager),
+    "torch bfloat16": Entry(lambda on: on.type == "mps" or multiplies_bfloat16(on), eager),
     "openvino float32": Entry(openvino_is_here, OpenVinoBackend),
     "openvino bfloat16": Entry(lambda on: openvino_is_here(on) and multiplies_bfloat16(on), OpenVinoBackend),
     "compiled bfloat16": Entry(lambda on: can_compile(on) and multiplies_bfloat16(on), compiled, slow_to_start=True),
-    "cuda bfloat16": Entry(lambda on: on.type == "cuda" and multiplies_bfloat16(on), eager),
-    "mps bfloat16": Entry(lambda on: on.type == "mps", eager),
 }
 
 

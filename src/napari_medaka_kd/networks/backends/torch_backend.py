@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from napari_medaka_kd.networks.cone import cone
 from napari_medaka_kd.networks.device import choose_precision
 
 from .verdict import Verdict, folded
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_medaka_kd.settings import NetworkSettings
-    from napari_medaka_kd.volumes.volume import Shape
+    from napari_medaka_kd.volumes.volume import Region, Shape
 
+Cone: TypeAlias = list[list[list[list[int]]]]
 FLAT, DEEP = torch.channels_last, torch.channels_last_3d
 SLICES = 8  # at a time on a CPU, for a 2-D network: with 64 slices of 160² at once it was 1.9 times slower
 
@@ -47,30 +49,35 @@ class TorchBackend:
         self.verdict = Verdict(ready, precision)
 
     @torch.inference_mode()
-    def __call__(self, image: npt.NDArray[np.float32]) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
-        classes, doubt = self._ask(torch.from_numpy(image)[None].to(self.device))
+    def __call__(self, image: npt.NDArray[np.float32], inner: Region) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
+        needed: Cone = cone(inner, image.shape[1:], self.verdict.levels).tolist()
+        classes, doubt = self._ask(torch.from_numpy(image)[None].to(self.device), needed)
         return as_few_bytes(classes.cpu().numpy()), doubt.cpu().numpy()
 
-    def _ask(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def _ask(self, image: Tensor, needed: Cone) -> tuple[Tensor, Tensor]:
         thick = image.shape[2] if self.deep or self.device.type != "cpu" else SLICES
-        answers = [self.verdict(slab) for slab in torch.split(image, thick, dim=2)]
+        answers = [self.verdict(slab, needed) for slab in torch.split(image, thick, dim=2)]
         classes, doubt = zip(*answers, strict=True)
         return torch.cat(classes), torch.cat(doubt)
 
 
 class CompiledBackend(TorchBackend):
-    """The same, compiled for tiles of one size; those of other sizes, at a volume's edges, are run as they are."""
+    """The same, compiled for the first core in a tile of one size; others, at a volume's edges, are run as they are."""
 
     def __init__(self, name: str, network: nn.Module, precision: torch.dtype, tile: Shape) -> None:
         super().__init__(name, network, precision)
         self.tile = tile
+        self.usual: Cone | None = None
         # The cache on disk is pickled, and lies where others may write.
-        self.compiled: Callable[[Tensor], tuple[Tensor, Tensor]] = torch.compile(
+        self.compiled: Callable[[Tensor, Cone], tuple[Tensor, Tensor]] = torch.compile(
             self.verdict, dynamic=False, options={"freezing": True, "fx_graph_cache": False}
         )
 
-    def _ask(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        return self.compiled(image) if tuple(image.shape[2:]) == self.tile else super()._ask(image)
+    def _ask(self, image: Tensor, needed: Cone) -> tuple[Tensor, Tensor]:
+        if tuple(image.shape[2:]) != self.tile:
+            return super()._ask(image, needed)
+        self.usual = self.usual or needed
+        return self.compiled(image, needed) if needed == self.usual else super()._ask(image, needed)
 
 
 def as_few_bytes(classes: npt.NDArray[Any]) -> npt.NDArray[Any]:

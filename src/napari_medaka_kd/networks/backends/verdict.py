@@ -5,12 +5,17 @@ from __future__ import annotations
 import copy
 import hashlib
 import itertools
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from napari_medaka_kd.networks.unet import Ensemble
+from napari_medaka_kd.networks.cone import cut
+from napari_medaka_kd.networks.unet import Ensemble, UNet
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
@@ -34,20 +39,28 @@ class Verdict(nn.Module):
         self.precision = precision
         self.classes = [module.out_channels for module in network.modules() if isinstance(module, CONVOLUTIONS)][-1]
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    @property
+    def levels(self) -> int:
+        """Of the cones that it takes: those of its U-Nets; 1 where nothing is known of a network."""
+        return min(len(member.down) if isinstance(member, UNet) else 1 for member in self.members)
+
+    def forward(self, image: Tensor, cone: Tensor | Sequence[Any]) -> tuple[Tensor, Tensor]:
         """(1, C, z, y, x) float32 → classes (z, y, x) uint8, int32 beyond 256; doubt (z, y, x) uint8.
+
+        Both are about the part that ``cone`` is about (:func:`~napari_medaka_kd.networks.cone.cone`).
 
         The mean over the members of the probability of the chosen class is the largest mean probability.
         """
-        agreed, chosen = self.probabilities(image)[0].max(dim=0)
+        agreed, chosen = self.probabilities(image, cone)[0].max(dim=0)
         doubt = ((1 - agreed) * 255).round().clamp(0, 255)
         return chosen.to(torch.uint8 if self.classes <= _BYTE else torch.int32), doubt.to(torch.uint8)
 
-    def probabilities(self, image: Tensor) -> Tensor:
+    def probabilities(self, image: Tensor, cone: Tensor | Sequence[Any]) -> Tensor:
         """The mean over the members, (1, classes, z, y, x) float32."""
         seen = image.to(self.precision)
+        logits = [member(seen, cone) if self.levels > 1 else cut(member(seen), cone[0][1]) for member in self.members]
         # Laid out class by class before they are widened, the softmax takes half as long.
-        votes = [member(seen).contiguous().float().softmax(dim=1) for member in self.members]
+        votes = [each.contiguous().float().softmax(dim=1) for each in logits]
         return votes[0] if len(votes) == 1 else torch.stack(votes).mean(dim=0)
 
 
