@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .segmenter import Segmenter
 
-_AHEAD = 2  # tiles that are read before they are needed
+_AHEAD = 1  # tiles that are read before they are needed; each is as large as what the network is shown
 Image: TypeAlias = npt.NDArray[np.float32]
 
 

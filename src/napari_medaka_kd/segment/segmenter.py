@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from napari_medaka_kd.errors import UserError
-from napari_medaka_kd.networks.backends.choose import Sample, choose
+from napari_medaka_kd.networks.backends.choose import Sample, choose, is_chosen
 from napari_medaka_kd.networks.backends.table import make
 from napari_medaka_kd.networks.backends.torch_backend import eager
 from napari_medaka_kd.networks.build import network_stride
@@ -107,19 +107,23 @@ class Segmenter:
         z, y, x = (side + 2 * rim for side, rim in zip(_core(self.looks), halo, strict=True))
         self.tile: Shape = self.settings.tile or (z, y, x)
 
-    def use_backend(self, volume: Volume, body: Body, folder: Path | None) -> None:
+    def use_backend(self, volume: Volume, body: Body, folder: Path | None, volumes: int = 1) -> None:
         """Have the fastest back end compute that agrees with float32, as measured on a tile of ``volume``.
 
-        ``folder`` is where the choice is kept. A volume of few tiles is not worth the measurement.
+        ``folder`` is where the choice is kept. A few tiles are not worth the measurement, if as many ``volumes`` like
+        this one are to be segmented; what was measured before is used in any case.
         """
         self.backend = self._plain()
         tiles = self.tiles(volume.shape, body, whole(volume.shape))
         if self.settings.backend != "auto":
             self.backend = make(self.settings.backend, self.network, self.looks, self.tile)
-        elif self.settings.precision == "auto" and len(tiles) >= _WORTH_IT:
+        elif self.settings.precision == "auto" and tiles and self._is_worth_it(len(tiles) * volumes, folder):
             tile = tiles[len(tiles) // 2]
             sample = Sample(self.look(volume, body, tile), tile.inner)
             self.backend = choose(self.network, self.looks, self.tile, sample, folder)
+
+    def _is_worth_it(self, tiles: int, folder: Path | None) -> bool:
+        return tiles >= _WORTH_IT or is_chosen(self.network, self.looks, self.tile, folder)
 
     @property
     def computes(self) -> str:

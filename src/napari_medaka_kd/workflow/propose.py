@@ -66,7 +66,7 @@ def segment(
         yield Progress(f"segment with {checkpoint}", done, len(chosen))
         if done == 0:
             segmenter.use_halo(find_halo(segmenter, case.volume, case.body, folder, card.weights_sha256))
-        segmenter.use_backend(case.volume, case.body, folder)
+        segmenter.use_backend(case.volume, case.body, folder, len(chosen) - done)
         point = first.point if case.id == first.case else None
         voxels, seconds = segmenter.voxels, segmenter.seconds
         yield from segment_volume(replace(case.volume, name=case.id), case.body, card, segmenter, point)
