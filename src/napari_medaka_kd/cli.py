@@ -139,6 +139,9 @@ def segment(
     at: Annotated[
         tuple[float, float, float] | None, typer.Option("--at", metavar="Z Y X", help="… and there at this voxel.")
     ] = None,
+    cluster: Annotated[
+        str, typer.Option("--cluster", help="On Dask workers: local:4, or a scheduler's address (tcp://host:8786).")
+    ] = "",
     settings: SettingsFile = None,
     turns: Turns = None,
     as_json: Json = False,
@@ -148,10 +151,14 @@ def segment(
         from .workflow.curate import open_project
         from .workflow.propose import First
         from .workflow.propose import segment as run
+        from .workflow.spread import Spread, segment_spread
 
         chosen = knobs(SegmentSettings, settings, turns, project_knobs(SegmentSettings, project, "segment"))
-        begin = First(first, at) if first else None
-        done = play(run(open_project(project), checkpoint, chosen, cases or (), begin))
+        begin, opened = First(first, at) if first else None, open_project(project)
+        if cluster:
+            done = play(segment_spread(opened, checkpoint, chosen, cases or (), Spread(cluster, begin)))
+        else:
+            done = play(run(opened, checkpoint, chosen, cases or (), begin))
         say(f"Segmented {len(done)} cases with {checkpoint!r}.", {"checkpoint": checkpoint, "cases": done}, as_json)
 
 

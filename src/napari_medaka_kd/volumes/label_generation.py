@@ -13,40 +13,27 @@ from napari_medaka_kd.errors import InvalidVolume
 from napari_medaka_kd.job import Progress
 
 from .atomic import sync_folder, sync_tree
-from .gate import check_ids
+from .label_blocks import UNCERTAINTY as UNCERTAINTY
+from .label_blocks import LabelBlocks
 from .label_list import enlist
 from .labels import LabelMap
 from .lazy import DiskArray, as_ids
 from .ledger import LEDGER, Ledger
 from .open import open_store
-from .organ_index import OrganIndex, count_block, index_beside, keep_index
+from .organ_index import OrganIndex, index_beside, keep_index
 from .pyramid import Shrink, average, build_levels, plan_levels, stride, write_image_group
-from .store_array import (
-    LABEL_SHARD,
-    Layout,
-    block_file,
-    create_array,
-    lay_out,
-    read_back,
-    reopen_array,
-    sync_block,
-    write_block,
-    writing,
-)
-from .volume import extent
+from .store_array import writing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
-    import tensorstore
 
     from napari_medaka_kd.job import Job
 
     from .labels import LabelSchema
     from .volume import Region, Volume
 
-UNCERTAINTY = "uncertainty"
 LOOK = ".look.json"  # where a person looks while the blocks are made
 
 
@@ -65,12 +52,15 @@ class LabelGeneration:
         self.folder, self.schema = folder, schema
         self.name = folder.name
         self._scan = scan
-        self._layouts = _lay_out(scan, schema, uncertainty=bool(plan["uncertainty"]))
+        self._arrays = LabelBlocks(folder, plan)
         self._ledger = Ledger(folder, plan)
-        self._stores = {place: self._open_array(place, layout) for place, layout in self._layouts.items()}
-        self.blocks: tuple[Region, ...] = self._layouts[""].blocks
+        self._ledger.done &= self._arrays.present(self._ledger.done)
+        self.blocks: tuple[Region, ...] = self._arrays.blocks
         self._counts: dict[int, npt.NDArray[np.int64]] = {}
-        if not self._ledger.done:
+        if self._ledger.done:
+            self._arrays.reopen()
+        else:
+            self._arrays.create()
             sync_tree(folder)
             sync_folder(folder.parent)
 
@@ -96,15 +86,19 @@ class LabelGeneration:
         UserError
             If the disk does not take it; what was written before stays, and the generation can be resumed.
         """
-        check_ids(labels, self.schema, self.name)
-        given = {"": labels, **({UNCERTAINTY: uncertainty} if uncertainty is not None else {})}
-        if given.keys() != self._layouts.keys():
-            raise ValueError(f"{self.name} takes {list(self._layouts)}, got {list(given)}")
-        for place, values in given.items():
-            self._write_one(place, self.blocks[index], values)
-        ids = labels.astype(self.schema.dtype, copy=False)
-        self._counts[index] = count_block(self.blocks[index], ids, self._scan.shape)
-        self._ledger.finish(index)
+        self.note(index, self._arrays.write(index, labels, uncertainty))
+
+    def note(self, index: int, counts: npt.NDArray[np.int64]) -> None:
+        """Note that block ``index`` is on the disk; one that is noted already is not noted again.
+
+        Parameters
+        ----------
+        counts
+            What :meth:`~.label_blocks.LabelBlocks.write` returned to whoever wrote it.
+        """
+        if index not in self._ledger.done:
+            self._counts[index] = counts
+            self._ledger.finish(index)
 
     def commit(self) -> Job[LabelMap]:
         """Complete pyramids and index, list this generation in place of the former one, remove that, and open this.
@@ -149,7 +143,7 @@ class LabelGeneration:
         levels = plan_levels(self._scan.shape, self._scan.voxel_size)
         image: dict[str, Any] = {"name": self.name, "voxel_size": self._scan.voxel_size}
         ways: dict[str, tuple[str, Shrink]] = {"": ("stride", stride), UNCERTAINTY: ("mean", average)}
-        for place in self._layouts:
+        for place in self._arrays.layouts:
             kind, shrink = ways[place]
             extra = {"image-label": describe_labels(self.schema)} if place == "" else {}
             yield from build_levels(self.folder / place, levels, shrink, f"Completing {self.name}")
@@ -158,26 +152,11 @@ class LabelGeneration:
     def _keep_index(self) -> None:
         """Blocks that were written before it was resumed are read again to be counted."""
         shape = self._scan.shape
-        for number, region in enumerate(self.blocks):
+        for number in range(len(self.blocks)):
             if number not in self._counts:
-                self._counts[number] = count_block(region, read_back(self._stores[""], region), shape)
+                self._counts[number] = self._arrays.count(number)
         with writing():
             keep_index(self.folder, OrganIndex.from_counts(shape, np.concatenate(list(self._counts.values()))))
-
-    def _write_one(self, place: str, region: Region, values: npt.NDArray[Any]) -> None:
-        if values.shape != extent(region):
-            raise ValueError(f"a block of {extent(region)} is needed, got one of {values.shape}")
-        layout = self._layouts[place]
-        write_block(self._stores[place], region, values.astype(layout.dtype, copy=False))
-        sync_block(self.folder / place / "0", layout, region)
-
-    def _open_array(self, place: str, layout: Layout) -> tensorstore.TensorStore:
-        """The array of ``place``: the one that is there if the ledger speaks of blocks in it, else a new one."""
-        folder = self.folder / place / "0"
-        self._ledger.done &= {
-            number for number in self._ledger.done if _is_there(block_file(folder, layout, layout.blocks[number]))
-        }
-        return reopen_array(folder) if self._ledger.done else create_array(folder, layout)
 
 
 def open_generation(folder: Path, schema: LabelSchema) -> LabelMap:
@@ -217,13 +196,3 @@ def describe_labels(schema: LabelSchema) -> dict[str, Any]:
         "properties": [{"label-value": organ.id, "name": organ.name} for organ in schema.organs],
         "source": {"image": "../../"},
     }
-
-
-def _lay_out(scan: Volume, schema: LabelSchema, uncertainty: bool) -> dict[str, Layout]:
-    """By folder within the generation."""
-    layouts = {"": lay_out(scan.shape, schema.dtype, LABEL_SHARD)}
-    return layouts | ({UNCERTAINTY: lay_out(scan.shape, np.dtype(np.uint8), LABEL_SHARD)} if uncertainty else {})
-
-
-def _is_there(file: Path) -> bool:
-    return file.is_file() and file.stat().st_size > 0

@@ -58,9 +58,8 @@ def segment(
     folder = project.checkpoint(checkpoint)
     card = Checkpoint.open(folder)
     card.require_schema(project.schema)
-    chosen = [project.case(name) for name in cases] or [c for c in project.cases if checkpoint not in c.label_names]
     first = first or First("")
-    chosen.sort(key=lambda case: case.id != first.case)
+    chosen = cases_for(project, checkpoint, cases, first)
     segmenter = Segmenter(card.load(folder), card.network, settings)
     for done, case in enumerate(chosen):
         yield Progress(f"segment with {checkpoint}", done, len(chosen))
@@ -74,6 +73,12 @@ def segment(
             _keep_speed(segmenter, segmenter.voxels - voxels, segmenter.seconds - seconds, folder)
     yield Progress(f"segment with {checkpoint}", len(chosen), len(chosen))
     return tuple(case.id for case in chosen)
+
+
+def cases_for(project: Project, checkpoint: str, cases: Sequence[str], first: First) -> list[Case]:
+    """Those of ``cases``, or all that lack labels of ``checkpoint``; the one that a person looks at leads."""
+    chosen = [project.case(name) for name in cases] or [c for c in project.cases if checkpoint not in c.label_names]
+    return sorted(chosen, key=lambda case: case.id != first.case)
 
 
 def score(
