@@ -12,6 +12,7 @@ from napari_medaka_kd.volumes.growing import looked_at
 from napari_medaka_kd.volumes.label_store import begin_labels
 from napari_medaka_kd.volumes.tiles import distance
 
+from .blended import BlendedSegmenter
 from .pipeline import answers
 
 if TYPE_CHECKING:
@@ -48,7 +49,11 @@ def segment(
     generation = begin_labels(store, checkpoint.name, checkpoint.organs, fingerprint, uncertainty=True)
     total, done = len(generation.blocks), len(generation.blocks) - len(generation.pending)
     yield Progress(f"segment {volume.name}", done, total)
-    found = _timed(segmenter, answers(segmenter, volume, body, _order(generation, first)))
+    if isinstance(segmenter, BlendedSegmenter):
+        pending = tuple((index, generation.blocks[index]) for index in generation.pending)
+        found = _timed(segmenter, segmenter.answers(volume, body, pending))
+    else:
+        found = _timed(segmenter, answers(segmenter, volume, body, _order(generation, first)))
     for _ in _write(generation, checkpoint, found):
         done += 1
         if done < total:

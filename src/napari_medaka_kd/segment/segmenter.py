@@ -14,10 +14,12 @@ from torch import nn
 
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.networks.backends.choose import Sample, choose
+from napari_medaka_kd.networks.backends.foreign_backend import ForeignBackend, require_no_other
 from napari_medaka_kd.networks.backends.table import make
 from napari_medaka_kd.networks.backends.torch_backend import eager
 from napari_medaka_kd.networks.build import network_stride
 from napari_medaka_kd.networks.device import choose_device, choose_precision
+from napari_medaka_kd.networks.foreign import ForeignSettings, Looks
 from napari_medaka_kd.networks.inputs import encode
 from napari_medaka_kd.networks.unet import Ensemble
 from napari_medaka_kd.volumes.tiles import Tile, tile_grid
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_medaka_kd.networks.backends.backend import Backend
-    from napari_medaka_kd.settings import NetworkSettings, SegmentSettings
+    from napari_medaka_kd.settings import SegmentSettings
     from napari_medaka_kd.volumes.body import Body
 
 _CORE = 128  # voxels of a tile that are answered, each way: two, evenly, in a block of label maps
@@ -87,9 +89,7 @@ class Segmenter:
         What it had to change, in words; empty where nothing.
     """
 
-    def __init__(
-        self, network: nn.Module, looks: NetworkSettings, settings: SegmentSettings, halo: Shape | None = None
-    ) -> None:
+    def __init__(self, network: nn.Module, looks: Looks, settings: SegmentSettings, halo: Shape | None = None) -> None:
         self.device = choose_device(settings.device)
         self.precision = choose_precision(settings.precision, self.device)
         self.network = network.to(self.device).eval()
@@ -113,6 +113,8 @@ class Segmenter:
         ``folder`` is where the choice is kept. A volume of few tiles is not worth the measurement.
         """
         self.backend = self._plain()
+        if isinstance(self.looks, ForeignSettings):
+            return require_no_other(self.settings.backend)
         tiles = self.tiles(volume.shape, body, whole(volume.shape))
         if self.settings.backend != "auto":
             self.backend = make(self.settings.backend, self.network, self.looks, self.tile)
@@ -128,6 +130,8 @@ class Segmenter:
 
     def _plain(self) -> Backend:
         """What any machine has."""
+        if isinstance(self.looks, ForeignSettings):
+            return ForeignBackend(self.network, self.precision)
         return eager(f"torch {str(self.precision).removeprefix('torch.')}", self.network, self.looks, self.tile)
 
     def ask(self, volume: Volume, body: Body, region: Region) -> Answer:
@@ -213,6 +217,6 @@ def members(network: nn.Module) -> Iterator[nn.Module]:
     yield from network.members if isinstance(network, Ensemble) else (network,)
 
 
-def _core(looks: NetworkSettings) -> Shape:
+def _core(looks: Looks) -> Shape:
     """Slices are cheap to answer in large pieces: a whole block of label maps at a time."""
     return (_PLANES, 2 * _CORE, 2 * _CORE) if looks.dimensions == 2 else (_CORE, _CORE, _CORE)
