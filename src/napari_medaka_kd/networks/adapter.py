@@ -60,8 +60,10 @@ class AdapterNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(1, C, z, y, x) → (1, classes, z, y, x), on the device of ``image``."""
+        thick = 1 if self.adapter.dimensions == 2 else image.shape[2]
         with torch.autocast(image.device.type, enabled=False):
-            return self.adapter.logits(image.float().cpu()).to(image.device)
+            answers = [self.adapter.logits(part) for part in torch.split(image.float().cpu(), thick, dim=2)]
+        return torch.cat(answers, dim=2).to(image.device)
 
 
 def open_adapter(name: str, file: Path) -> Adapter:

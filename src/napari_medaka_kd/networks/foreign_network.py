@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from napari_medaka_kd.errors import UserError
 
+from .adapter import AdapterNetwork, open_adapter
 from .foreign import FILES, REGISTERED, ForeignSettings
+from .unet import UNet
 from .weights_file import read_bytes, read_weights
 
 if TYPE_CHECKING:
@@ -30,11 +32,12 @@ class Laid(nn.Module):
     def __init__(self, network: nn.Module, dimensions: int) -> None:
         super().__init__()
         self.network, self.dimensions = network, dimensions
+        self.flat = dimensions == 2 and not isinstance(network, (UNet, AdapterNetwork))
         self.most = 1 if getattr(network, "one_at_a_time", False) else _AT_A_TIME
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, Z, Y, X) → (B, classes, Z, Y, X)."""
-        if self.dimensions == 3:
+        if not self.flat:
             return torch.cat([self.network(one) for one in torch.split(image, 1)])
         slices = image.transpose(1, 2).flatten(0, 1)  # (B·Z, C, Y, X)
         answers = torch.cat([self.network(one) for one in torch.split(slices, self.most)])
@@ -113,6 +116,4 @@ def raw_network(looks: ForeignSettings, data: bytes, file: Path) -> nn.Module:
         from .script_network import ScriptNetwork
 
         return ScriptNetwork(data)
-    from .adapter import AdapterNetwork, open_adapter
-
     return AdapterNetwork(open_adapter(looks.adapter, file))

@@ -19,12 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
-_CODE = 32 << 20  # bytes
 _PICKLES = {"data.pkl", "constants.pkl", "attributes.pkl"}  # TorchScript's own, which Python never sees
-#: Operators that open files, and the way to reach one by a name that is put together.
-_FORBIDDEN = {"save", "from_file", "load", "getattr", "profiler"}
+_FORBIDDEN = {"save", "from_file", "load", "profiler"}  # operators that open files or look around
 _SPACES = {"prim", "aten"}  # of operators
-_load: Any = torch.jit.load  # has no types
+_load: Any = torch.jit.load  # these have no types
+_plainly: Any = torch.jit.optimized_execution
 _NORMS = ("instance_norm", "group_norm", "layer_norm")
 
 
@@ -47,7 +46,8 @@ class ScriptNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, …) → (B, classes, …)."""
-        with torch.autocast(image.device.type, enabled=False):
+        # Optimising it anew for each size takes seconds, and the convolutions are what takes time.
+        with torch.autocast(image.device.type, enabled=False), _plainly(False):
             answer = self.script(image.float())
         while isinstance(answer, (tuple, list)):
             answer = answer[0]
@@ -80,8 +80,6 @@ def inspect(data: bytes, name: str) -> bool:
         raise UserError(f"{name} holds pickled objects: {pickles[0]!r}.", "Save it by torch.jit.save alone.")
     normalises = False
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        if sum(archive.getinfo(each).file_size for each in names if "/code/" in each) > 4 * _CODE:
-            raise UserError(f"{name} holds far too much code for a network.", "Export the network to ONNX.")
         for each in names:
             if each.endswith(".py"):
                 text = archive.read(each).decode("utf-8", "replace")
@@ -104,11 +102,18 @@ def _require_harmless(code: str, name: str) -> None:
 
 def _uses(tree: ast.AST) -> Iterator[str]:
     """What is not allowed in ``tree``."""
+    fetched = 0
     for node in ast.walk(tree):
-        word = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
-        if word in _FORBIDDEN:
-            yield word
-        if word == "classes" and ast.unparse(node).endswith("torch.classes"):
-            yield "torch.classes"
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "ops":
-            yield from {f"ops.{node.attr}"} if node.attr not in _SPACES else ()
+        match node:
+            case ast.Call(func=ast.Name(id="getattr"), args=[_, ast.Constant(value=str(word)), *_]):
+                fetched += 1
+            case ast.Attribute(attr=word) | ast.Name(id=word):
+                fetched -= word == "getattr"
+            case _:
+                continue
+        yield from {word} & _FORBIDDEN
+        yield from {ast.unparse(node)} & {"torch.classes", "__torch__.torch.classes"}
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "ops" and word not in _SPACES:
+            yield f"ops.{word}"
+    if fetched < 0:
+        yield "getattr"  # by a name that is put together

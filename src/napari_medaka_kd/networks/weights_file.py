@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 State: TypeAlias = dict[str, Tensor]
 
 MOST = 4 << 30  # bytes of a file
-_PICKLE = 64 << 20  # bytes of what a .pt file says of its tensors
+_PACKED = 64 << 20  # bytes of an archive that may be packed, and of what it says of its tensors
 _OLDEST = (2, 10)  # until 2.9 weights_only could be led to write outside of memory (CVE-2026-24747)
 _KEYS = ("state_dict", "model_state_dict", "model", "network_weights", "network", "net", "weights")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.")
@@ -101,17 +101,17 @@ def _read_pt(data: bytes, name: str) -> Mapping[str, Any]:
 
 
 def require_plain_zip(data: bytes, name: str) -> list[str]:
-    """Names in the archive ``data``; refused if anything in it is packed, and so could become larger than it is."""
+    """Names in the archive ``data``; refused if it becomes much larger than it is: torch packs code, and no weights."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             listed = archive.infolist()
     except (zipfile.BadZipFile, ValueError, OSError) as error:
         raise UserError(f"{name!r} is damaged: {error}.", "Get it anew.") from error
-    packed = [entry for entry in listed if entry.compress_type != zipfile.ZIP_STORED]
-    large = [entry for entry in listed if entry.filename.endswith(".pkl") and entry.file_size > _PICKLE]
-    if packed or large or sum(entry.file_size for entry in listed) > len(data):
+    packed = sum(entry.file_size for entry in listed if entry.compress_type != zipfile.ZIP_STORED)
+    pickled = sum(entry.file_size for entry in listed if "pkl" in entry.filename)
+    if max(packed, pickled) > _PACKED or sum(entry.file_size for entry in listed) - packed > len(data):
         raise UserError(
-            f"{name!r} is an archive that torch would not write: {len(packed)} parts of it are packed.",
+            f"{name!r} is an archive that torch would not write: {packed / 1e6:.0f} MB are packed in it.",
             "Save the weights by torch, or as .safetensors.",
         )
     return [entry.filename for entry in listed]

@@ -219,8 +219,9 @@ class _Roll:
         self.answers.setdefault(number, Answer.nothing(extent(region))).put(region, part, box)
 
     def _roll(self, planes: int) -> None:
-        self.slab[:, : -planes or None] = self.slab[:, planes:].copy() if planes < self.slab.shape[1] else 0
-        self.slab[:, self.slab.shape[1] - planes :] = 0
+        for layer in self.slab:  # one at a time: a copy is made
+            layer[: len(layer) - planes] = layer[planes:].copy()
+            layer[len(layer) - planes :] = 0
 
     def _take(self, block: Block) -> Answered:
         number, region = block

@@ -11,8 +11,10 @@ from napari_medaka_kd.job import Job, Progress
 from napari_medaka_kd.networks.checkpoint import CARD, WEIGHTS, Checkpoint
 from napari_medaka_kd.networks.foreign import FILES
 
+from .curate import read_organs
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from napari_medaka_kd.networks.adoption import Found
@@ -84,6 +86,18 @@ def _foreign(
     sha256 = hashlib.sha256(found.data).hexdigest()
     history = {"verb": "adopt", "file": file.name, "sha256": sha256, "said": said}
     return Checkpoint(name=name, network=looks, organs=project.schema, history=history), found.data
+
+
+def read_classes(words: Sequence[str], file: Path | None) -> dict[int, str]:
+    """Class → organ, from a TOML file as :func:`read_organs` reads it and from ``words`` such as ``1=liver``."""
+    organs = read_organs(file).organs if file is not None else ()
+    classes = {organ.id: organ.name for organ in organs}
+    for word in words:
+        number, _, name = word.partition("=")
+        if not number.strip().isdecimal() or not name.strip():
+            raise UserError(f"{word!r} names no organ of a class.", "Write CLASS=ORGAN, such as 1=liver.")
+        classes[int(number)] = name.strip()
+    return classes
 
 
 def match_classes(found: Found, schema: LabelSchema, given: Mapping[int, str]) -> tuple[tuple[int, ...], list[str]]:
