@@ -20,11 +20,10 @@ if TYPE_CHECKING:
 
     from .foreign import Gives
 
-STEPS = (1, 2, 4, 8, 16, 32)
-_LEAST_STRIDE = 8  # taken in any case: halos are measured in strides
+STEPS = (8, 16, 32)  # 1, 2 and 4 are taken as 8: halos are measured in strides
 _BASE = 32  # voxels of a patch across
-_LONG = 256  # voxels of it along the axis that is looked at; half of them are changed
-_CAP = 112  # voxels from the change beyond which an answer depends on all of the tile
+_LONG = 192  # voxels of it along the axis that is looked at; half of them are changed
+_CAP = 88  # voxels from the change beyond which an answer depends on all of the tile
 _TRACE = 1e-3  # of the spread of the answers
 _ALIKE = 1e-2  # of it
 _WINDOW = 96
@@ -117,14 +116,13 @@ class _Trial:
 
     def stride(self, axis: int, alike: bool) -> int:
         """The smallest step by which a patch may grow and, if ``alike`` matters, move along ``axis``."""
-        fits = [step for step in STEPS if self._runs(axis, 2 * _BASE + step)]
+        fits = [step for step in STEPS if self._runs(axis, _BASE + step)]
         if not fits:
             raise UserError(
                 f"The network takes no patch that is a multiple of {STEPS[-1]} voxels.",
                 "Say what it takes: --set window=[96,96,96].",
             )
-        moves = [step for step in fits if step >= _LEAST_STRIDE and (not alike or self._moves(axis, step))]
-        return moves[0] if moves else max(*fits, STEPS[-1])
+        return next((step for step in fits if not alike or self._moves(axis, step)), STEPS[-1])
 
     def _runs(self, axis: int, side: int) -> bool:
         shape = self._shape_of(axis, side)
@@ -135,7 +133,7 @@ class _Trial:
 
     def _moves(self, axis: int, step: int) -> bool:
         """Whether the answer moves along when the patch is moved by ``step``."""
-        side = _LONG - _LONG // 4
+        side = _LONG - 2 * STEPS[-1]
         patch = _noise(self._shape_of(axis, side + STEPS[-1]))
         whole = self.network(patch.narrow(axis + 2, 0, side))
         moved = self.network(patch.narrow(axis + 2, step, side))

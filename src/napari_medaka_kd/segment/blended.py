@@ -86,7 +86,7 @@ class BlendedSegmenter(Segmenter):
         Memory is a slab as thick as a window and as wide as the body, in float32 for each class; where that is too
         much, a slab as wide as a column of blocks, and windows at its rim are computed twice.
         """
-        for column in _columns(blocks, self._fits(body)):
+        for column in _columns(blocks, self.fits(body)):
             yield from _Roll(self, volume, body, column).play()
 
     def probabilities(self, volume: Volume, body: Body, window: Region) -> Floats:
@@ -113,7 +113,7 @@ class BlendedSegmenter(Segmenter):
         votes: Floats = logits.float().softmax(dim=1)[0].cpu().numpy()
         return votes
 
-    def _fits(self, body: Body) -> bool:
+    def fits(self, body: Body) -> bool:
         """Whether a slab over all of the body fits into memory."""
         _, y, x = extent(body.box)
         classes = int(getattr(self.network, "classes", 1)) + 1
