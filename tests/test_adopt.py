@@ -10,19 +10,36 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
+from napari_medaka_kd.cli import app
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import drain
 from napari_medaka_kd.networks.build import build
 from napari_medaka_kd.networks.checkpoint import Checkpoint
 from napari_medaka_kd.networks.foreign_network import Foreign, Laid
+from napari_medaka_kd.networks.inputs import encode
 from napari_medaka_kd.networks.weights_file import read_weights, require_safe_torch
 from napari_medaka_kd.project import create_project
-from napari_medaka_kd.settings import AdoptSettings, NetworkSettings
+from napari_medaka_kd.settings import (
+    AdoptSettings,
+    DistilSettings,
+    FitSettings,
+    NetworkSettings,
+    PatchSettings,
+    QualitySettings,
+    SegmentSettings,
+    SelfTrainingSettings,
+)
 from napari_medaka_kd.volumes.labels import LabelSchema
+from napari_medaka_kd.volumes.volume import whole
 from napari_medaka_kd.workflow.adopt import adopt, read_classes
+from napari_medaka_kd.workflow.propose import score, segment
+from napari_medaka_kd.workflow.rounds import distil
+from napari_medaka_kd.workflow.teach import student_looks
 
 ORGANS = LabelSchema.from_ids({3: "Eye", 9: "swim bladder"})
+EXACT = SegmentSettings(device="cpu", precision="float32")
 THREE = {"out_channels": 3}
 CLASSES = {1: "eye", 2: "swim_bladder"}
 
@@ -295,6 +312,66 @@ def test_a_file_that_was_exchanged_after_its_adoption_is_refused(project, tmp_pa
     script(small(classes=4), project.checkpoint("foreign") / "network.ts")
     with pytest.raises(UserError, match="not the file that was adopted"):
         card.load(project.checkpoint("foreign"))
+
+
+def organs_by_intensity(project):
+    """A foreign network that finds two organs of the made-up fish, after its first class, by brightness alone."""
+    network = nn.Sequential(nn.Conv3d(1, 3, 1)).eval()
+    with torch.no_grad():
+        network[0].weight.copy_(torch.tensor([-9.0, 0.0, 9.0]).view(3, 1, 1, 1, 1))
+        network[0].bias.copy_(torch.tensor([4.0, 2.0, -4.0]))
+    first, second = project.schema.names[:2]
+    return network, {1: second, 2: first}
+
+
+def test_the_whole_way_with_a_foreign_teacher(make_project, tmp_path):
+    project = make_project(unlabelled=1, labelled=2, held_out=0)
+    network, classes = organs_by_intensity(project)
+    file = script(network, tmp_path / "net.ts")
+    card = taken(project, file, classes)
+    assert drain(segment(project, "foreign", EXACT, ["fish-02"])) == ("fish-02",)
+    case = project.case("fish-02")
+    found, body = case.labels("foreign").volume.read(), case.body
+    image = torch.from_numpy(encode(case.volume.read(), whole(case.volume.shape), body, card.network))[None]
+    chosen = network(image).detach()[0].argmax(0).numpy()
+    inside = np.zeros(found.shape, bool)
+    inside[body.box] = True
+    inside &= body.inside(whole(found.shape))
+    ids = np.array([0, project.schema.ids[1], project.schema.ids[0]])
+    np.testing.assert_array_equal(found, ids[chosen] * inside)
+    knobs = QualitySettings(copies=4, critic_steps=0)
+    assert drain(score(project, "foreign", knobs, ["fish-02"])) == ("fish-02",)
+    student = student_looks(card.network)
+    assert (student.dimensions, student.coordinates, student.members) == (3, False, 1)
+    few = FitSettings(steps=2, save_every=9, validate_every=9, device="cpu", precision="float32")
+    settings = DistilSettings(
+        network=NetworkSettings(dimensions=3, widths=(2, 3), coordinates=False),
+        patches=PatchSettings(patch=(16, 16, 16), batch=1),
+        fit=few,
+        strategy=SelfTrainingSettings(unlabelled=1),
+    )
+    assert drain(distil(project, "student", "foreign", settings)).history["teacher"] == "foreign"
+
+
+def test_a_teacher_that_is_blended_teaches_by_its_label_maps_alone(make_project, tmp_path):
+    project = make_project(unlabelled=1, labelled=1, held_out=0)
+    network, classes = organs_by_intensity(project)
+    layers = nn.Sequential(nn.InstanceNorm3d(1), network[0]).eval()
+    taken(project, script(layers, tmp_path / "net.ts"), classes, window=(16, 16, 16))
+    drain(segment(project, "foreign", EXACT, ["fish-01"]))
+    assert project.case("fish-01").labels("foreign").volume.read().any()
+    drain(score(project, "foreign", QualitySettings(copies=4, critic_steps=0), ["fish-01"]))
+    with pytest.raises(UserError, match="distil_weight=0"):
+        drain(distil(project, "student", "foreign", DistilSettings()))
+
+
+def test_the_command_says_what_it_assumed(project, tmp_path):
+    file = script(small(classes=4), tmp_path / "net.ts")
+    words = ["adopt", str(project.folder), str(file), "--name", "other", "--class", "1=Eye", "--json"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0
+    assert "swim bladder" in json.loads(done.stdout.splitlines()[-1])["said"][0]
+    assert project.checkpoint("other").is_dir()
 
 
 # --- MONAI bundles

@@ -169,9 +169,7 @@ UNSAFE_ARGUMENTS = {"weights_only": False, "allow_pickle": True, "shell": True}
 def unsafe_uses(node: ast.AST) -> Iterator[str]:
     match node:
         case ast.Call(func=called, keywords=keywords):
-            if ast.unparse(called) == "torch.load" and any(
-                w.arg == "weights_only" and is_true(w.value) for w in keywords
-            ):
+            if ast.unparse(called) == "torch.load" and "weights_only=True" in map(ast.unparse, keywords):
                 return  # a closed set of types; networks/weights_file.py refuses a torch that has holes in it
             yield from {ast.unparse(called)} & UNSAFE
             given = {(word.arg, word.value.value) for word in keywords if isinstance(word.value, ast.Constant)}
@@ -210,12 +208,8 @@ def test_the_search_for_unsafe_code_finds_it(code: str) -> None:
 
 
 def test_the_search_for_unsafe_code_lets_honest_code_pass() -> None:
-    assert (
-        unsafe_lines(
-            "network.eval(); np.load(file, allow_pickle=False); torch.load(file, weights_only=True); yaml.safe_load(text)"
-        )
-        == []
-    )
+    honest = "network.eval(); np.load(file, allow_pickle=False); yaml.safe_load(text)"
+    assert unsafe_lines(f"{honest}; torch.load(file, weights_only=True)") == []
 
 
 def test_the_dock_loads_no_torch_and_nothing_that_plots() -> None:

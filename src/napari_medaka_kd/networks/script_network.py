@@ -23,7 +23,7 @@ _PICKLES = {"data.pkl", "constants.pkl", "attributes.pkl"}  # TorchScript's own,
 _FORBIDDEN = {"save", "from_file", "load", "profiler"}  # operators that open files or look around
 _SPACES = {"prim", "aten"}  # of operators
 _load: Any = torch.jit.load  # these have no types
-_plainly: Any = torch.jit.optimized_execution
+_plainly: Any = vars(torch.jit)["optimized_execution"]
 _NORMS = ("instance_norm", "group_norm", "layer_norm")
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import psutil
-import torch
 
 from napari_medaka_kd.errors import UserError
+from napari_medaka_kd.networks.backends.foreign_backend import ForeignBackend
 from napari_medaka_kd.networks.foreign import ForeignSettings, is_blended
 from napari_medaka_kd.networks.inputs import encode
 from napari_medaka_kd.volumes.volume import Region, Shape, Volume, extent
@@ -55,6 +55,7 @@ class BlendedSegmenter(Segmenter):
 
     def __init__(self, network: nn.Module, looks: Looks, settings: SegmentSettings) -> None:
         super().__init__(network, looks, settings, halo=(0, 0, 0))
+        self.foreign = ForeignBackend(self.network, self.precision)
         assert isinstance(looks, ForeignSettings)
         fixed = looks.stride == (1, 1, 1)  # nothing but this window was tried
         self.use_window((None if fixed else settings.tile) or looks.window or (96, 96, 96))
@@ -97,21 +98,14 @@ class BlendedSegmenter(Segmenter):
         missing = [whole - part for whole, part in zip(extent(window), seen.shape[1:], strict=True)]
         seen = np.pad(seen, [(0, 0), *((0, side) for side in missing)], mode="edge") if any(missing) else seen
         try:
-            return self._vote(seen)
+            votes: Floats = self.foreign.probabilities(seen).cpu().numpy()
+            return votes
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
             raise UserError(
                 f"Memory does not suffice for windows of {self.tile} voxels.", "Say less: --set tile=[64,64,64]."
             ) from error
-
-    @torch.inference_mode()
-    def _vote(self, seen: Floats) -> Floats:
-        image = torch.from_numpy(seen)[None].to(self.device)
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            logits = self.network(image)
-        votes: Floats = logits.float().softmax(dim=1)[0].cpu().numpy()
-        return votes
 
     def fits(self, body: Body) -> bool:
         """Whether a slab over all of the body fits into memory."""
