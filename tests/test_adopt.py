@@ -214,6 +214,13 @@ def test_torchscript_that_opens_files_is_refused_before_it_runs(project, tmp_pat
     assert not (tmp_path / "done").exists()
 
 
+def test_an_archive_with_two_parts_of_one_name_is_refused(project, tmp_path):
+    script(small(), tmp_path / "net.ts")
+    with zipfile.ZipFile(tmp_path / "net.ts", "a") as archive:
+        archive.writestr(archive.namelist()[0].upper(), b"")
+    assert "two parts" in refused(project, tmp_path / "net.ts")
+
+
 def test_torchscript_with_pickled_objects_in_it_is_refused(project, tmp_path):
     script(small(), tmp_path / "net.ts")
     with zipfile.ZipFile(tmp_path / "net.ts", "a") as archive:

@@ -75,13 +75,15 @@ def inspect(data: bytes, name: str) -> bool:
     """
     require_safe_torch()
     names = require_plain_zip(data, name)
-    pickles = [each for each in names if each.endswith((".pkl", ".pickle")) and each.split("/")[-1] not in _PICKLES]
+    pickles = [
+        each for each in names if each.lower().endswith((".pkl", ".pickle")) and each.split("/")[-1] not in _PICKLES
+    ]
     if pickles:
         raise UserError(f"{name} holds pickled objects: {pickles[0]!r}.", "Save it by torch.jit.save alone.")
     normalises = False
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for each in names:
-            if each.endswith(".py"):
+            if each.lower().endswith(".py"):
                 text = archive.read(each).decode("utf-8", "replace")
                 _require_harmless(text, f"{name} ({each.split('/')[-1]})")
                 normalises |= any(norm in text for norm in _NORMS)
@@ -113,7 +115,7 @@ def _uses(tree: ast.AST) -> Iterator[str]:
                 continue
         yield from {word} & _FORBIDDEN
         yield from {ast.unparse(node)} & {"torch.classes", "__torch__.torch.classes"}
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "ops" and word not in _SPACES:
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("ops", "torch.ops") and word not in _SPACES:
             yield f"ops.{word}"
     if fetched < 0:
         yield "getattr"  # by a name that is put together

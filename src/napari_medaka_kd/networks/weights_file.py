@@ -107,6 +107,8 @@ def require_plain_zip(data: bytes, name: str) -> list[str]:
             listed = archive.infolist()
     except (zipfile.BadZipFile, ValueError, OSError) as error:
         raise UserError(f"{name!r} is damaged: {error}.", "Get it anew.") from error
+    if len({entry.filename.casefold() for entry in listed}) < len(listed):
+        raise UserError(f"{name!r} holds two parts of one name.", "Save it anew.")  # of which torch may take the other
     packed = sum(entry.file_size for entry in listed if entry.compress_type != zipfile.ZIP_STORED)
     pickled = sum(entry.file_size for entry in listed if "pkl" in entry.filename)
     if max(packed, pickled) > _PACKED or sum(entry.file_size for entry in listed) - packed > len(data):
