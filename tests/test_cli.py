@@ -24,6 +24,7 @@ from napari_medaka_kd.volumes.volume import Volume
 
 VERBS = [
     "add",
+    "adopt",
     "convert",
     "demo",
     "disagree",

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .console import plain_failures, play, say
-from .settings import DemoSettings, DistilSettings, QualitySettings, SegmentSettings, TrainSettings
+from .settings import AdoptSettings, DemoSettings, DistilSettings, QualitySettings, SegmentSettings, TrainSettings
 from .turns import knobs, listed, project_knobs
 
 app = typer.Typer(
@@ -128,6 +128,33 @@ def train(
         chosen = knobs(TrainSettings, settings, turns, project_knobs(TrainSettings, project, "train"))
         made = play(run(open_project(project), name, chosen, cases or ()))
         say(f"Checkpoint {made.name!r}, trained on {', '.join(made.trained_on)}.", _card(made), as_json)
+
+
+@app.command(epilog=f"Knobs:\n\n{listed(AdoptSettings())}")
+def adopt(
+    project: ProjectFolder,
+    file: Annotated[Path, typer.Argument(help="ONNX, TorchScript, weights, or the folder of a MONAI bundle.")],
+    name: Annotated[str, typer.Option("--name", help="Of the checkpoint.")] = "adopted",
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", metavar="CLASS=ORGAN", help="As 1=liver; once for each.")
+    ] = None,
+    organs: Annotated[
+        Path | None, typer.Option("--organs", help="TOML: [organs] with a line «class = organ» for each instead.")
+    ] = None,
+    settings: SettingsFile = None,
+    turns: Turns = None,
+    as_json: Json = False,
+) -> None:
+    """Take a network that was made elsewhere as a teacher."""
+    with plain_failures(as_json):
+        from .workflow.adopt import adopt as run
+        from .workflow.adopt import read_classes
+        from .workflow.curate import open_project
+
+        chosen = knobs(AdoptSettings, settings, turns, project_knobs(AdoptSettings, project, "adopt"))
+        made = play(run(open_project(project), file, name, chosen, read_classes(classes or (), organs)))
+        told = [f"Checkpoint {made.name!r} adopted.", *made.history["said"]]
+        say("\n".join(told), {**_card(made), "said": made.history["said"]}, as_json)
 
 
 @app.command(epilog=f"Knobs:\n\n{listed(SegmentSettings())}")

@@ -30,8 +30,9 @@ EXTRAS = {
     "safetensors": "train",
     "sklearn": "train",
     "monai": "train",
-    "onnx": "export",
     "distributed": "cluster",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
 }
 _ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
 _EVERY, _AT_LEAST = 5.0, 1.0  # seconds between two lines in a log, of the same thing and at all

@@ -9,7 +9,6 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Self
 
 from napari_medaka_kd.errors import UserError
-from napari_medaka_kd.networks.backends.table import make
 from napari_medaka_kd.networks.checkpoint import Checkpoint
 from napari_medaka_kd.settings import SegmentSettings
 from napari_medaka_kd.volumes.label_blocks import join_labels
@@ -44,7 +43,7 @@ class How:
     precision
         ``float32`` or ``bfloat16``.
     backend
-        Its name; ``None``: the network itself, as torch runs it.
+        Its name.
     computes
         What is in the fingerprint of the labels.
     """
@@ -53,7 +52,7 @@ class How:
     halo: Shape
     device: str
     precision: str
-    backend: str | None
+    backend: str
     computes: str
 
     @classmethod
@@ -63,7 +62,7 @@ class How:
             segmenter.halo,
             str(segmenter.device),
             str(segmenter.precision).removeprefix("torch."),
-            segmenter.backend.name if segmenter.backend else None,
+            segmenter.backend.name,
             segmenter.computes,
         )
 
@@ -144,8 +143,7 @@ def _prepare(errand: Errand) -> Segmenter:
         raise UserError(f"The checkpoint {card.name!r} was changed meanwhile.", "Run the same command again.")
     settings = SegmentSettings.model_validate({"device": how.device, "precision": how.precision, "tile": how.tile})
     segmenter = Segmenter(card.load(errand.checkpoint), card.network, settings, how.halo)
-    if how.backend is not None:
-        segmenter.backend = make(how.backend, segmenter.network, card.network, how.tile)
+    segmenter.compute_by(how.backend)
     if segmenter.computes != how.computes:
         raise UserError(
             f"A worker computes by {segmenter.computes!r}, the others by {how.computes!r}.",

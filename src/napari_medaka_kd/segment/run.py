@@ -12,6 +12,7 @@ from napari_medaka_kd.volumes.growing import looked_at
 from napari_medaka_kd.volumes.label_store import begin_labels
 from napari_medaka_kd.volumes.tiles import distance
 
+from .blended import BlendedSegmenter
 from .several import answers_of_several, assemble, other_devices
 
 if TYPE_CHECKING:
@@ -49,8 +50,12 @@ def segment(
     generation = begin_labels(store, checkpoint.name, checkpoint.organs, fingerprint, uncertainty=True)
     total, done = len(generation.blocks), len(generation.blocks) - len(generation.pending)
     yield Progress(f"segment {volume.name}", done, total)
-    team = assemble(segmenter, other_devices(segmenter.settings.device))
-    found = _timed(segmenter, answers_of_several(team, volume, body, nearest(generation, first)))
+    if isinstance(segmenter, BlendedSegmenter):
+        pending = tuple((index, generation.blocks[index]) for index in generation.pending)
+        found = _timed(segmenter, segmenter.answers(volume, body, pending))
+    else:
+        team = assemble(segmenter, other_devices(segmenter.settings.device))
+        found = _timed(segmenter, answers_of_several(team, volume, body, nearest(generation, first)))
     for _ in _write(generation, checkpoint, found):
         done += 1
         if done < total:

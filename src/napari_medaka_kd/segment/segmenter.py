@@ -14,10 +14,12 @@ from torch import nn
 
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.networks.backends.choose import Sample, choose, is_chosen
+from napari_medaka_kd.networks.backends.foreign_backend import ForeignBackend, require_no_other
 from napari_medaka_kd.networks.backends.table import make
 from napari_medaka_kd.networks.backends.torch_backend import eager
 from napari_medaka_kd.networks.build import network_stride
 from napari_medaka_kd.networks.device import choose_device, choose_precision
+from napari_medaka_kd.networks.foreign import ForeignSettings, Looks
 from napari_medaka_kd.networks.inputs import encode
 from napari_medaka_kd.networks.unet import Ensemble
 from napari_medaka_kd.volumes.tiles import Tile, tile_grid
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_medaka_kd.networks.backends.backend import Backend
-    from napari_medaka_kd.settings import NetworkSettings, SegmentSettings
+    from napari_medaka_kd.settings import SegmentSettings
     from napari_medaka_kd.volumes.body import Body
 
 _CORE = 128  # voxels of a tile that are answered, each way: two, evenly, in a block of label maps
@@ -87,9 +89,7 @@ class Segmenter:
         What it had to change, in words; empty where nothing.
     """
 
-    def __init__(
-        self, network: nn.Module, looks: NetworkSettings, settings: SegmentSettings, halo: Shape | None = None
-    ) -> None:
+    def __init__(self, network: nn.Module, looks: Looks, settings: SegmentSettings, halo: Shape | None = None) -> None:
         self.device = choose_device(settings.device)
         self.precision = choose_precision(settings.precision, self.device)
         self.network = network.to(self.device).eval()
@@ -114,16 +114,31 @@ class Segmenter:
         this one are to be segmented; what was measured before is used in any case.
         """
         self.backend = self._plain()
+        if isinstance(self.looks, ForeignSettings):
+            return require_no_other(self.settings.backend)
         tiles = self.tiles(volume.shape, body, whole(volume.shape))
         if self.settings.backend != "auto":
             self.backend = make(self.settings.backend, self.network, self.looks, self.tile)
-        elif self.settings.precision == "auto" and tiles and self._is_worth_it(len(tiles) * volumes, folder):
+        elif (self.settings.precision == "auto" and tiles) and (
+            len(tiles) * volumes >= _WORTH_IT or is_chosen(self.network, self.looks, self.tile, folder)
+        ):
             tile = tiles[len(tiles) // 2]
             sample = Sample(self.look(volume, body, tile), tile.inner)
             self.backend = choose(self.network, self.looks, self.tile, sample, folder)
 
-    def _is_worth_it(self, tiles: int, folder: Path | None) -> bool:
-        return tiles >= _WORTH_IT or is_chosen(self.network, self.looks, self.tile, folder)
+    def compute_by(self, name: str) -> None:
+        """Have the back end of this name compute.
+
+        Raises
+        ------
+        UserError
+            If this machine does not have it.
+        """
+        if name == self.backend.name:
+            return
+        if isinstance(self.looks, ForeignSettings):
+            return require_no_other(name)
+        self.backend = make(name, self.network, self.looks, self.tile)
 
     @property
     def computes(self) -> str:
@@ -132,6 +147,8 @@ class Segmenter:
 
     def _plain(self) -> Backend:
         """What any machine has."""
+        if isinstance(self.looks, ForeignSettings):
+            return ForeignBackend(self.network, self.precision)
         return eager(f"torch {str(self.precision).removeprefix('torch.')}", self.network, self.looks, self.tile)
 
     def ask(self, volume: Volume, body: Body, region: Region) -> Answer:
@@ -217,6 +234,6 @@ def members(network: nn.Module) -> Iterator[nn.Module]:
     yield from network.members if isinstance(network, Ensemble) else (network,)
 
 
-def _core(looks: NetworkSettings) -> Shape:
+def _core(looks: Looks) -> Shape:
     """Slices are cheap to answer in large pieces: a whole block of label maps at a time."""
     return (_PLANES, 2 * _CORE, 2 * _CORE) if looks.dimensions == 2 else (_CORE, _CORE, _CORE)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
-from napari_medaka_kd.networks.backends.table import make
 from napari_medaka_kd.volumes.volume import Region
 
 from .pipeline import answers
@@ -47,8 +46,7 @@ def assemble(lead: Segmenter, devices: Sequence[str]) -> tuple[Segmenter, ...]:
         settings = lead.settings.model_copy(update={"device": device})
         each = Segmenter(copy.deepcopy(lead.network), lead.looks, settings, lead.halo)
         each.tile, each.precision = lead.tile, lead.precision
-        if lead.backend is not None:
-            each.backend = make(lead.backend.name, each.network, lead.looks, lead.tile)
+        each.compute_by(lead.backend.name)
         team.append(each)
     return tuple(team)
 

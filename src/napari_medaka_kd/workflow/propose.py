@@ -12,12 +12,15 @@ import numpy.typing as npt
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import Job, Progress
 from napari_medaka_kd.networks.checkpoint import Checkpoint
+from napari_medaka_kd.networks.foreign import ForeignSettings, is_blended
+from napari_medaka_kd.networks.inputs import rescaled
 from napari_medaka_kd.project import MANUAL, Case, Project
 from napari_medaka_kd.quality.evidence import Reading, read
 from napari_medaka_kd.quality.learn import Labelled, learn_quality, refit
 from napari_medaka_kd.quality.quality import Quality, QualityScore
 from napari_medaka_kd.quality.record import Record, save_record
 from napari_medaka_kd.review import Decision, ReviewItem, decision_for, fold, read_verdicts
+from napari_medaka_kd.segment.blended import make_segmenter
 from napari_medaka_kd.segment.halo import find_halo
 from napari_medaka_kd.segment.run import segment as segment_volume
 from napari_medaka_kd.segment.segmenter import Segmenter, members
@@ -60,15 +63,16 @@ def segment(
     card.require_schema(project.schema)
     first = first or First("")
     chosen = cases_for(project, checkpoint, cases, first)
-    segmenter = Segmenter(card.load(folder), card.network, settings)
+    segmenter = make_segmenter(card.load(folder), card.network, settings)
     for done, case in enumerate(chosen):
         yield Progress(f"segment with {checkpoint}", done, len(chosen))
-        if done == 0:
-            segmenter.use_halo(find_halo(segmenter, case.volume, case.body, folder, card.weights_sha256))
-        segmenter.use_backend(case.volume, case.body, folder, len(chosen) - done)
+        body = rescaled(case.body, case.volume, card.network)
+        if done == 0 and not is_blended(card.network):
+            segmenter.use_halo(find_halo(segmenter, case.volume, body, folder, card.weights_sha256))
+        segmenter.use_backend(case.volume, body, folder, len(chosen) - done)
         point = first.point if case.id == first.case else None
         voxels, seconds = segmenter.voxels, segmenter.seconds
-        yield from segment_volume(replace(case.volume, name=case.id), case.body, card, segmenter, point)
+        yield from segment_volume(replace(case.volume, name=case.id), body, card, segmenter, point)
         if segmenter.voxels > voxels:
             _keep_speed(segmenter, segmenter.voxels - voxels, segmenter.seconds - seconds, folder)
     yield Progress(f"segment with {checkpoint}", len(chosen), len(chosen))
@@ -127,7 +131,9 @@ def _learned(project: Project, card: Checkpoint, settings: QualitySettings) -> J
         quality = Quality.open(folder)
         if quality.slab == settings.slab:
             return quality
-    cases = [case for case in project.cases if case.id in card.trained_on and case.labelled]
+    adopted = isinstance(card.network, ForeignSettings)  # it saw none of them, so that any tells how good it is
+    known = [case for case in project.cases if case.labelled]
+    cases = [case for case in known if (not case.held_out if adopted else case.id in card.trained_on)]
     if not cases:
         raise UserError(
             f"None of the animals that {card.name!r} learned from is labelled in this project.",
@@ -165,13 +171,14 @@ class _Predictor:
 
     def __init__(self, project: Project, card: Checkpoint, cases: Sequence[Case]) -> None:
         network = card.load(project.checkpoint(card.name))
-        alone = card.network.model_copy(update={"members": 1})
-        self.bodies = [_Overview.of(case).body for case in cases]
+        theirs = card.network
+        alone = theirs if isinstance(theirs, ForeignSettings) else theirs.model_copy(update={"members": 1})
+        self.bodies = [rescaled(_Overview.of(case).body, _Overview.of(case).volume, theirs) for case in cases]
         self.segmenters = []
         for case in cases:
             unseen = [m for m, out in zip(members(network), card.left_out, strict=False) if case.id in out]
             judge, looks = (unseen[0], alone) if unseen else (network, card.network)
-            self.segmenters.append(Segmenter(judge, looks, SegmentSettings()))
+            self.segmenters.append(make_segmenter(judge, looks, SegmentSettings()))
 
     def __call__(self, number: int, scan: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
         answer = self.segmenters[number].ask(Volume((scan,), (1, 1, 1)), self.bodies[number], whole(scan.shape))
@@ -198,6 +205,11 @@ class _Overview:
             for side, step in zip(case.body.box, scale, strict=True)
         )
         return cls(case, level, Body((z, y, x), case.body.window), scale[0])
+
+    @property
+    def volume(self) -> Volume:
+        """The scan from this level on, whose voxels are counted in those of this level."""
+        return Volume(self.case.volume.levels[self.level :], (1, 1, 1))
 
     def slab(self, slab: int) -> int:
         """``slab`` slices of level 0 in slices of this level."""

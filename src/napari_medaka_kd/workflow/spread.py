@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import Job, Progress
 from napari_medaka_kd.networks.checkpoint import Checkpoint
+from napari_medaka_kd.networks.foreign import is_blended
+from napari_medaka_kd.networks.inputs import rescaled
 from napari_medaka_kd.segment.cluster import connect
 from napari_medaka_kd.segment.cohort import Scan, segment_cohort
 
@@ -36,15 +39,22 @@ def segment_spread(
     on where it stopped. Workers must see the project under the same path.
     """
     folder, first = project.checkpoint(checkpoint), spread.first or First("")
-    Checkpoint.open(folder).require_schema(project.schema)
+    card = Checkpoint.open(folder)
+    card.require_schema(project.schema)
+    if is_blended(card.network):
+        raise UserError(
+            f"The windows of {checkpoint!r} are blended, one after the other: workers cannot share them.",
+            "Segment without --cluster.",
+        )
     chosen = cases_for(project, checkpoint, cases, first)
     yield Progress(f"segment with {checkpoint}", 0, len(chosen))
     if chosen:
         with connect(spread.cluster, settings.device) as cluster:
-            yield from segment_cohort((_scan(case, first) for case in chosen), folder, settings, cluster)
+            yield from segment_cohort((_scan(case, first, card) for case in chosen), folder, settings, cluster)
     yield Progress(f"segment with {checkpoint}", len(chosen), len(chosen))
     return tuple(case.id for case in chosen)
 
 
-def _scan(case: Case, first: First) -> Scan:
-    return Scan(replace(case.volume, name=case.id), case.body, first.point if case.id == first.case else None)
+def _scan(case: Case, first: First, card: Checkpoint) -> Scan:
+    body = rescaled(case.body, case.volume, card.network)
+    return Scan(replace(case.volume, name=case.id), body, first.point if case.id == first.case else None)

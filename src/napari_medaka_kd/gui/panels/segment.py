@@ -12,6 +12,7 @@ from napari_medaka_kd.settings import TrainSettings
 from napari_medaka_kd.turns import turned
 from napari_medaka_kd.workflow.herd import segmented
 
+from ..adopting import adopt_button
 from ..form import SettingsForm
 from ..parts import CommandLine, button, choice, fill, words
 
@@ -37,6 +38,7 @@ class SegmentPanel(QWidget):
         self.score.setToolTip("How far each is to be believed; the review begins with the doubtful ones.")
         self.doubt = QCheckBox("Show the teacher's doubt  (U)")
         self.train = TrainBox(session)
+        self.adopt = adopt_button(session, self)
         self._lay_out()
         self._listen()
         self.refresh()
@@ -50,6 +52,7 @@ class SegmentPanel(QWidget):
         fill(self.checkpoint, {name: name for name in checkpoints}, self.session.checkpoint or None)
         self.work.setVisible(bool(checkpoints))
         self.train.setVisible(project is not None)
+        self.adopt.setVisible(project is not None)
         self.train.refresh()
         self.this.setEnabled(self.session.case is not None)
         if project is not None and checkpoints:
@@ -111,7 +114,7 @@ class SegmentPanel(QWidget):
             inner.addWidget(widget)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 4, 0, 0)
-        for part in (self.help, self.work, self.train):
+        for part in (self.help, self.work, self.train, self.adopt):
             column.addWidget(part)
         column.addStretch()
 

@@ -37,7 +37,8 @@ class Verdict(nn.Module):
         super().__init__()
         self.members = nn.ModuleList(network.members if isinstance(network, Ensemble) else [network])
         self.precision = precision
-        self.classes = [module.out_channels for module in network.modules() if isinstance(module, CONVOLUTIONS)][-1]
+        heads = [module.out_channels for module in network.modules() if isinstance(module, CONVOLUTIONS)]
+        self.classes: int = getattr(network, "classes", None) or heads[-1]
 
     @property
     def levels(self) -> int:
