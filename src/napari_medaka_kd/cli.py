@@ -162,6 +162,37 @@ def segment(
         say(f"Segmented {len(done)} cases with {checkpoint!r}.", {"checkpoint": checkpoint, "cases": done}, as_json)
 
 
+@app.command(epilog=f"Knobs:\n\n{listed(SegmentSettings())}")
+def forecast(
+    project: ProjectFolder,
+    checkpoint: CheckpointName = "teacher",
+    cases: Cases = None,
+    again: Annotated[bool, typer.Option("--again", help="Measure anew, whatever is kept.")] = False,
+    settings: SettingsFile = None,
+    turns: Turns = None,
+    as_json: Json = False,
+    only_measure: Annotated[bool, typer.Option("--only-measure", hidden=True)] = False,
+) -> None:
+    """What segmenting will take here: time, memory and disk, from a few tiles; no case is changed."""
+    with plain_failures(as_json):
+        from .background import aside
+        from .workflow import forecast as ahead
+        from .workflow.curate import open_project
+
+        opened = open_project(project)
+        chosen = knobs(SegmentSettings, settings, turns, project_knobs(SegmentSettings, project, "segment"))
+        if only_measure and cases:
+            from .workflow.probing import measure
+
+            say("", play(measure(opened, checkpoint, chosen, cases[0])), as_json)
+            return
+        if again:
+            ahead.forget(opened, checkpoint, chosen)
+        found = play(ahead.forecast(opened, checkpoint, chosen, aside, cases or ()))
+        free = ahead.Machine.now(opened.folder)
+        say(found.text(free), found.json(free), as_json)
+
+
 @app.command(epilog=f"Knobs:\n\n{listed(QualitySettings())}")
 def score(
     project: ProjectFolder,
