@@ -30,6 +30,7 @@ VERBS = [
     "distil",
     "doctor",
     "evaluate",
+    "forecast",
     "init",
     "measure",
     "readiness",

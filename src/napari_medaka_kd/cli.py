@@ -171,7 +171,7 @@ def forecast(
     settings: SettingsFile = None,
     turns: Turns = None,
     as_json: Json = False,
-    only_measure: Annotated[bool, typer.Option("--only-measure", hidden=True)] = False,
+    only_measure: Annotated[int, typer.Option("--only-measure", hidden=True)] = 0,
 ) -> None:
     """What segmenting will take here: time, memory and disk, from a few tiles; no case is changed."""
     with plain_failures(as_json):
@@ -184,7 +184,7 @@ def forecast(
         if only_measure and cases:
             from .workflow.probing import measure
 
-            say("", play(measure(opened, checkpoint, chosen, cases[0])), as_json)
+            say("", play(measure(opened, checkpoint, chosen, cases[0], only_measure)), as_json)
             return
         if again:
             ahead.forget(opened, checkpoint, chosen)

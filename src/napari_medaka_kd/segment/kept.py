@@ -75,8 +75,16 @@ class Kept:
 def kept(folder: Path, weights: str, settings: SegmentSettings) -> Kept:
     """What is kept in a checkpoint's ``folder`` for these ``weights`` (a hash) and ``settings`` on this machine."""
     machine = (platform.node(), platform.machine(), os.cpu_count(), *map(os.environ.get, _SURROUNDINGS))
-    facts = (weights, settings.model_dump_json(), machine, *map(_version, ("torch", "openvino")))
+    facts = (weights, _choice(folder), settings.model_dump_json(), machine, *map(_version, ("torch", "openvino")))
     return Kept(folder, hashlib.sha256(repr(facts).encode()).hexdigest())
+
+
+def _choice(folder: Path) -> bytes:
+    """The back ends that were chosen so far: from then on volumes of few tiles, too, are computed by them."""
+    try:
+        return (folder / "backend.json").read_bytes()[:_BYTES]
+    except OSError:
+        return b""
 
 
 def _version(name: str) -> str:

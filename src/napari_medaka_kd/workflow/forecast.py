@@ -117,14 +117,13 @@ def forecast(
     card = Checkpoint.open(project.checkpoint(checkpoint))
     card.require_schema(project.schema)
     chosen = [project.case(name) for name in cases] or [c for c in project.cases if checkpoint not in c.label_names]
-    purse = kept(project.checkpoint(checkpoint), card.weights_sha256, settings)
-    prices = dict(purse.prices())
+    prices = dict(_purse(project, checkpoint, settings).prices())
     for case in sorted(chosen, key=lambda case: math.prod(extent(case.body.box)), reverse=True):
         if _price(case, prices) is None:
-            found = yield from _measure(project, checkpoint, settings, ask, case)
+            found = yield from _measure(_Errand(project, checkpoint, settings, len(chosen)), ask, case)
             kind = _load(case, found.cut).kind
             prices[kind] = found
-            purse.keep(kind, found)
+            _purse(project, checkpoint, settings).keep(kind, found)  # only now: a back end may have been chosen
     return _outlook(checkpoint, [(case.id, _price(case, prices)) for case in chosen])
 
 
@@ -166,11 +165,27 @@ def _texts(each: Sequence[tuple[str, Load, Prices]]) -> tuple[list[str], list[st
     return [prices.computes for _, _, prices in each], [prices.said for _, _, prices in each]
 
 
-def _measure(project: Project, checkpoint: str, settings: SegmentSettings, ask: Ask, case: Case) -> Job[Prices]:
-    """The prices as a process of its own measures them, which is told the knobs that the project does not turn."""
-    turns = turned(settings, project_knobs(SegmentSettings, project.folder, "segment"))
-    argv = ["forecast", str(project.folder), "--checkpoint", checkpoint, "--case", case.id, "--only-measure"]
-    argv += [word for turn in turns for word in ("--set", turn)]
+@dataclass(frozen=True)
+class _Errand:
+    """What is to be segmented, and how: so many ``volumes``."""
+
+    project: Project
+    checkpoint: str
+    settings: SegmentSettings
+    volumes: int
+
+    def argv(self, case: str) -> list[str]:
+        """The command line that measures with ``case``; it is told the knobs that the project does not turn."""
+        folder = self.project.folder
+        turns = turned(self.settings, project_knobs(SegmentSettings, folder, "segment"))
+        words = ["forecast", str(folder), "--checkpoint", self.checkpoint, "--case", case]
+        words += ["--only-measure", str(self.volumes)]
+        return words + [word for turn in turns for word in ("--set", turn)]
+
+
+def _measure(errand: _Errand, ask: Ask, case: Case) -> Job[Prices]:
+    """The prices as a process of its own measures them."""
+    argv, checkpoint = errand.argv(case.id), errand.checkpoint
     for attempt in range(_TRIES):
         doing = f"compute some tiles of {case.id}" if attempt else f"get {checkpoint} ready, and compute some tiles"
         said = yield from ask(doing, argv)

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from napari_medaka_kd.settings import SegmentSettings
 
 
-def measure(project: Project, checkpoint: str, settings: SegmentSettings, case_id: str) -> Job[dict[str, Any]]:
-    """The prices of segmenting cases like this one, and when the checkpoint was ready and all was done.
+def measure(
+    project: Project, checkpoint: str, settings: SegmentSettings, case_id: str, volumes: int = 1
+) -> Job[dict[str, Any]]:
+    """The prices of segmenting cases like this one, of ``volumes``, and when the checkpoint was ready and all was done.
 
     ``{"chosen": True}`` alone where halo or back end had to be chosen, which takes time and memory that a run will not
     need: ask again, in a process that has not done so. Writes into the project's folder, beside the cases, for as long
@@ -38,7 +40,7 @@ def measure(project: Project, checkpoint: str, settings: SegmentSettings, case_i
     yield Progress(f"compute some tiles of {case_id}", 0, 0)
     segmenter.use_halo(find_halo(segmenter, volume, body, folder, card.weights_sha256))
     begun = time.time()
-    segmenter.use_backend(volume, body, folder)
+    segmenter.use_backend(volume, body, folder, volumes)
     if _choices(folder) != before:
         return {"chosen": True}
     started = time.time() - begun
