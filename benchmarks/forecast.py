@@ -125,7 +125,7 @@ def one_round(project: Project, name: str, looks: list[str]) -> dict[str, dict[s
 
 
 def ratio(rounds: list[dict[str, dict[str, float]]], what: str) -> str:
-    """Forecast by measured: its median, and the worst and best of the rounds."""
+    """Forecast by measured: its median, and the lowest and highest of the rounds."""
     each = sorted(one["said"][what] / one["found"][what] for one in rounds)
     return f"{median(each):.2f} ({each[0]:.2f}…{each[-1]:.2f})"
 
