@@ -17,6 +17,7 @@ import psutil
 import torch
 
 from napari_medaka_kd.volumes.label_generation import UNCERTAINTY, LabelGeneration
+from napari_medaka_kd.volumes.label_store import plan_labels
 from napari_medaka_kd.volumes.pyramid import average, build_levels, plan_levels, stride
 from napari_medaka_kd.volumes.store_array import LABEL_SHARD
 from napari_medaka_kd.volumes.tiles import block_grid
@@ -148,7 +149,7 @@ def _write(answer: Answer, volume: Volume, organs: LabelSchema, folder: Path) ->
     """Seconds to write ``answer`` as a block, seconds for its ids and pyramids, and bytes on the disk."""
     scan = Volume((answer.classes,), volume.voxel_size)
     folder.mkdir()
-    generation = LabelGeneration(folder, scan, {"uncertainty": True}, organs)
+    generation = LabelGeneration(folder, scan, plan_labels(scan, organs, "probe", uncertainty=True), organs)
     begun = time.monotonic()
     ids = organs.to_ids(answer.classes)
     mapped = time.monotonic()

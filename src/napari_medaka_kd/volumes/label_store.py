@@ -62,13 +62,7 @@ def begin_labels(
     scan = open_store(store)
     labels = store / "labels"
     labels.mkdir(exist_ok=True)
-    plan = {
-        "fingerprint": fingerprint,
-        "shape": list(scan.shape),
-        "organs": [organ.model_dump() for organ in schema.organs],
-        "uncertainty": uncertainty,
-        "shard": list(LABEL_SHARD),
-    }
+    plan = plan_labels(scan, schema, fingerprint, uncertainty)
     with locked(labels / ".lock"):
         folder = _resumable(labels, name, plan)
         if folder is None:
@@ -121,6 +115,17 @@ def generation(store: Path, name: str) -> str:
         If ``store`` has no complete label map of that name.
     """
     return resolve(store / "labels", name)
+
+
+def plan_labels(scan: Volume, schema: LabelSchema, fingerprint: str, uncertainty: bool) -> dict[str, Any]:
+    """What the ledger of a label map of ``scan`` begins with; see :func:`begin_labels`."""
+    return {
+        "fingerprint": fingerprint,
+        "shape": list(scan.shape),
+        "organs": [organ.model_dump() for organ in schema.organs],
+        "uncertainty": uncertainty,
+        "shard": list(LABEL_SHARD),
+    }
 
 
 def room_for(scan: Volume, schema: LabelSchema, uncertainty: bool) -> int:
