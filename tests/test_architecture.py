@@ -23,7 +23,7 @@ PARAMETERS = 5
 
 HEAVY = ("torch", "monai", "matplotlib.pyplot", "napari", "qtpy", "PyQt6", "PySide6")
 LIGHT_ROOMS = ("volumes", "project", "review", "evaluate", "measure", "settings", "console", "cli", "exchange")
-LIGHT_FILES = ("gui/samples", "gui/projects")
+LIGHT_FILES = ("gui/samples", "gui/projects", "workflow/forecast")
 
 Function: typing.TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -31,6 +31,7 @@ VERBS = [
     "distil",
     "doctor",
     "evaluate",
+    "forecast",
     "init",
     "measure",
     "readiness",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,8 +21,9 @@ from napari_medaka_kd.networks.device import choose_device, choose_precision
 from napari_medaka_kd.networks.foreign import ForeignSettings, Looks
 from napari_medaka_kd.networks.inputs import encode
 from napari_medaka_kd.networks.unet import Ensemble
-from napari_medaka_kd.volumes.tiles import Tile, tile_grid
 from napari_medaka_kd.volumes.volume import Region, Shape, Volume, extent, whole
+
+from .cut import WORTH_IT, Cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from napari_medaka_kd.networks.backends.backend import Backend
     from napari_medaka_kd.settings import SegmentSettings
     from napari_medaka_kd.volumes.body import Body
+    from napari_medaka_kd.volumes.tiles import Tile
 
 _CORE = 128  # voxels of a tile that are answered, each way: two, evenly, in a block of label maps
 _PLANES = 16  # of a 2-D network's tile
-_WORTH_IT = 16  # tiles; to measure the back ends takes as long as five, and to start one some seconds
 
 
 @dataclass(frozen=True)
@@ -120,11 +120,16 @@ class Segmenter:
         if self.settings.backend != "auto":
             self.backend = make(self.settings.backend, self.network, self.looks, self.tile)
         elif (self.settings.precision == "auto" and tiles) and (
-            len(tiles) * volumes >= _WORTH_IT or is_chosen(self.network, self.looks, self.tile, folder)
+            len(tiles) * volumes >= WORTH_IT or is_chosen(self.network, self.looks, self.tile, folder)
         ):
             tile = tiles[len(tiles) // 2]
             sample = Sample(self.look(volume, body, tile), tile.inner)
             self.backend = choose(self.network, self.looks, self.tile, sample, folder)
+
+    @property
+    def cut(self) -> Cut:
+        """How it cuts volumes now."""
+        return Cut(self.tile, self.halo, self.stride)
 
     def compute_by(self, name: str) -> None:
         """Have the back end of this name compute.
@@ -163,13 +168,7 @@ class Segmenter:
 
     def tiles(self, shape: Shape, body: Body, region: Region) -> Sequence[Tile]:
         """The tiles that answer for the body in ``region`` of a volume of ``shape``."""
-        common = [slice(max(r.start, b.start), min(r.stop, b.stop)) for r, b in zip(region, body.box, strict=True)]
-        if any(side.stop <= side.start for side in common):
-            return ()
-        z, y, x = common
-        cores = [body.trim(tile.core) for tile in tile_grid((z, y, x), self.tile, self.halo, self.stride, shape)]
-        grids = [tile_grid(core, self.tile, self.halo, self.stride, shape) for core in cores if core is not None]
-        return tuple(itertools.chain.from_iterable(grids))
+        return self.cut.tiles(shape, body, region)
 
     def look(self, volume: Volume, body: Body, tile: Tile) -> npt.NDArray[np.float32]:
         """Read ``tile`` as the network sees it, (C, z, y, x); sides are multiples of its stride, the edge repeated."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ from napari_medaka_kd.quality.record import Record, save_record
 from napari_medaka_kd.review import Decision, ReviewItem, decision_for, fold, read_verdicts
 from napari_medaka_kd.segment.blended import make_segmenter
 from napari_medaka_kd.segment.halo import find_halo
+from napari_medaka_kd.segment.kept import kept
+from napari_medaka_kd.segment.price import load_of
 from napari_medaka_kd.segment.run import segment as segment_volume
 from napari_medaka_kd.segment.segmenter import Segmenter, members
 from napari_medaka_kd.settings import QualitySettings, SegmentSettings
@@ -75,7 +78,10 @@ def segment(
         yield from segment_volume(replace(case.volume, name=case.id), body, card, segmenter, point)
         if segmenter.voxels > voxels:
             _keep_speed(segmenter, segmenter.voxels - voxels, segmenter.seconds - seconds, folder)
-    yield Progress(f"segment with {checkpoint}", len(chosen), len(chosen))
+        if segmenter.voxels - voxels == math.prod(case.volume.shape) and not segmenter.said:
+            read = load_of(case.volume, case.body, card.organs, segmenter.cut).read
+            kept(folder, card.weights_sha256, settings).ran(segmenter.computes, read, segmenter.seconds - seconds)
+    yield Progress(f"segment with {checkpoint}", len(chosen), len(chosen), said=segmenter.said)
     return tuple(case.id for case in chosen)
 
 

@@ -13,6 +13,7 @@ from napari_medaka_kd.turns import turned
 from napari_medaka_kd.workflow.herd import segmented
 
 from ..adopting import adopt_button
+from ..forecast_line import ForecastLine
 from ..form import SettingsForm
 from ..parts import CommandLine, button, choice, fill, words
 
@@ -33,6 +34,7 @@ class SegmentPanel(QWidget):
         self.checkpoint = choice("Whose proposals are made, shown and reviewed.")
         self.this = button("Segment this animal", self.segment_this, "The tiles where you look come first.")
         self.all = button("Segment all that lack it", self.segment_all, "This animal first, then the others.")
+        self.forecast = ForecastLine(session)
         self.score = QCheckBox("Score the proposals afterwards")
         self.score.setChecked(True)
         self.score.setToolTip("How far each is to be believed; the review begins with the doubtful ones.")
@@ -55,6 +57,7 @@ class SegmentPanel(QWidget):
         self.adopt.setVisible(project is not None)
         self.train.refresh()
         self.this.setEnabled(self.session.case is not None)
+        self.forecast.show_for(self.checkpoint.currentData() or "")
         if project is not None and checkpoints:
             have, of = segmented(project, self.checkpoint.currentData())
             self.state.setText(f"{have} of {of} animals have proposals by {self.checkpoint.currentData()!r}.")
@@ -110,7 +113,7 @@ class SegmentPanel(QWidget):
         grid.addWidget(words("Checkpoint"), 0, 0)
         grid.addWidget(self.checkpoint, 0, 1)
         inner.addLayout(grid)
-        for widget in (self.this, self.all, self.score, self.doubt, self.state, self.command):
+        for widget in (self.this, self.forecast, self.all, self.score, self.doubt, self.state, self.command):
             inner.addWidget(widget)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 4, 0, 0)
