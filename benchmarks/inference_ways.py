@@ -17,7 +17,7 @@ from napari_medaka_kd.segment.halo import find_halo
 from napari_medaka_kd.segment.run import segment
 from napari_medaka_kd.segment.segmenter import Segmenter
 from napari_medaka_kd.settings import SegmentSettings
-from napari_medaka_kd.volumes.open import open_volume
+from napari_medaka_kd.volumes.open import open_store
 from napari_medaka_kd.volumes.volume import whole
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Scene:
 
     @property
     def volume(self) -> Volume:
-        return open_volume(self.scan)
+        return open_store(self.scan, cache=224 * 2**20)  # as the verb does
 
     @property
     def card(self) -> Checkpoint:

@@ -66,14 +66,14 @@ def lay_out(shape: Shape, dtype: np.dtype[Any], shard: Shape, packing: Packing =
     return Layout(shape, np.dtype(dtype), chunk, (z, y, x), packing)
 
 
-def open_level(image: StoredImage, level: int) -> DiskArray:
-    """One level of a judged image, z-y-x, read through the shared cache.
+def open_level(image: StoredImage, level: int, cache: int = CACHE_BYTES) -> DiskArray:
+    """One level of a judged image, z-y-x, read through the cache that all share that are opened with its size.
 
     A damaged chunk, or an absent one in a store of ours, is an InvalidVolume when it is read.
     """
     stored = image.arrays[level]
     with refusing(str(stored.folder), _DAMAGED):
-        store = _open_foreign(stored, fill=not image.ours)
+        store = _open_foreign(stored, not image.ours, _reading(cache))
     if tuple(store.shape) != stored.shape:
         raise AssertionError(f"tensorstore reads {store.shape} where the gate read {stored.shape}")
     guard = ChunkGuard(image.root, stored)
@@ -224,8 +224,7 @@ def _open_writable(folder: Path, spec: dict[str, Any], mode: tensorstore.OpenMod
         return tensorstore.open(fixed | spec, read=True, write=True, open_mode=mode, context=_uncached()).result()
 
 
-def _open_foreign(stored: StoredArray, fill: bool) -> tensorstore.TensorStore:
-    context = _reading()
+def _open_foreign(stored: StoredArray, fill: bool, context: tensorstore.Context) -> tensorstore.TensorStore:
     kvstore: dict[str, Any] = {"driver": "file", "path": f"{stored.folder}/"}
     if stored.instead:
         context = tensorstore.Context({"memory_key_value_store": {}}, parent=context)
@@ -248,8 +247,8 @@ def _open_foreign(stored: StoredArray, fill: bool) -> tensorstore.TensorStore:
 
 
 @cache
-def _reading() -> tensorstore.Context:
-    return tensorstore.Context({"cache_pool": {"total_bytes_limit": CACHE_BYTES}})
+def _reading(total: int = CACHE_BYTES) -> tensorstore.Context:
+    return tensorstore.Context({"cache_pool": {"total_bytes_limit": total}})
 
 
 @cache
