@@ -13,6 +13,7 @@ from napari_medaka_kd.networks.checkpoint import Checkpoint
 from napari_medaka_kd.settings import SegmentSettings
 from napari_medaka_kd.volumes.label_blocks import join_labels
 from napari_medaka_kd.volumes.open import open_volume
+from napari_medaka_kd.volumes.store_array import own_cache
 
 from .halo import find_halo
 from .pipeline import answers
@@ -119,10 +120,12 @@ def run_errand(errand: Errand, numbers: tuple[int, ...]) -> list[tuple[int, npt.
     with _one_at_a_time, join_labels(*errand.labels) as labels:
         segmenter = _segmenter(errand)
         organs = Checkpoint.open(errand.checkpoint).organs
+        with own_cache():
+            volume = open_volume(errand.scan)
         wanted = ((number, labels.blocks[number]) for number in numbers)
         return [
             (number, labels.write(number, organs.to_ids(answer.classes), answer.doubt))
-            for number, answer in answers(segmenter, open_volume(errand.scan), errand.body, wanted)
+            for number, answer in answers(segmenter, volume, errand.body, wanted)
         ]
 
 

@@ -28,6 +28,7 @@ from napari_medaka_kd.settings import QualitySettings, SegmentSettings
 from napari_medaka_kd.volumes.atomic import replace_file
 from napari_medaka_kd.volumes.body import Body
 from napari_medaka_kd.volumes.label_store import generation, open_uncertainty
+from napari_medaka_kd.volumes.store_array import own_cache
 from napari_medaka_kd.volumes.volume import Triple, Volume, whole
 
 if TYPE_CHECKING:
@@ -66,13 +67,15 @@ def segment(
     segmenter = make_segmenter(card.load(folder), card.network, settings)
     for done, case in enumerate(chosen):
         yield Progress(f"segment with {checkpoint}", done, len(chosen))
-        body = rescaled(case.body, case.volume, card.network)
+        with own_cache():  # nobody else reads it now, and a cohort would fill the common one for nothing
+            volume = replace(case.volume, name=case.id)
+        body = rescaled(case.body, volume, card.network)
         if done == 0 and not is_blended(card.network):
-            segmenter.use_halo(find_halo(segmenter, case.volume, body, folder, card.weights_sha256))
-        segmenter.use_backend(case.volume, body, folder, len(chosen) - done)
+            segmenter.use_halo(find_halo(segmenter, volume, body, folder, card.weights_sha256))
+        segmenter.use_backend(volume, body, folder, len(chosen) - done)
         point = first.point if case.id == first.case else None
         voxels, seconds = segmenter.voxels, segmenter.seconds
-        yield from segment_volume(replace(case.volume, name=case.id), body, card, segmenter, point)
+        yield from segment_volume(volume, body, card, segmenter, point)
         if segmenter.voxels > voxels:
             _keep_speed(segmenter, segmenter.voxels - voxels, segmenter.seconds - seconds, folder)
     yield Progress(f"segment with {checkpoint}", len(chosen), len(chosen))
