@@ -93,12 +93,15 @@ class Errand:
     version: str = version("napari-medaka-kd")
 
 
-def decide(checkpoint: Path, settings: SegmentSettings, scan: Path, body: Body) -> How:
-    """How a scan is to be segmented on a machine like this one; what had to be measured is kept in ``checkpoint``."""
+def decide(checkpoint: Path, settings: SegmentSettings, scan: Path, body: Body, volumes: int = 1) -> How:
+    """How a scan, one of so many ``volumes``, is to be segmented on a machine like this one.
+
+    What had to be measured is kept in ``checkpoint``.
+    """
     card, volume = Checkpoint.open(checkpoint), open_volume(scan)
     segmenter = Segmenter(card.load(checkpoint), card.network, settings)
     segmenter.use_halo(find_halo(segmenter, volume, body, checkpoint, card.weights_sha256))
-    segmenter.use_backend(volume, body, checkpoint)
+    segmenter.use_backend(volume, body, checkpoint, volumes)
     return How.of(segmenter)
 
 
