@@ -14,10 +14,12 @@ from napari_medaka_kd.job import drain
 from napari_medaka_kd.networks.checkpoint import Checkpoint
 from napari_medaka_kd.networks.inputs import encode
 from napari_medaka_kd.segment.halo import find_halo
+from napari_medaka_kd.segment.pipeline import CACHE
 from napari_medaka_kd.segment.run import segment
 from napari_medaka_kd.segment.segmenter import Segmenter
 from napari_medaka_kd.settings import SegmentSettings
-from napari_medaka_kd.volumes.open import open_store
+from napari_medaka_kd.volumes.open import open_volume
+from napari_medaka_kd.volumes.store_array import own_cache
 from napari_medaka_kd.volumes.volume import whole
 
 if TYPE_CHECKING:
@@ -44,7 +46,8 @@ class Scene:
 
     @property
     def volume(self) -> Volume:
-        return open_store(self.scan, cache=224 * 2**20)  # as the verb does
+        with own_cache(CACHE):  # as the verb does
+            return open_volume(self.scan)
 
     @property
     def card(self) -> Checkpoint:

@@ -23,7 +23,7 @@ BLOCKS = tuple(enumerate(block_grid(SHAPE, (8, 12, 26))))
 
 def lead(backend="auto"):
     settings = SegmentSettings(precision="float32", device="cpu", backend=backend)
-    segmenter = Segmenter(build(LOOKS, 4, 0), LOOKS, settings, (4, 8, 8))
+    segmenter = Segmenter(build(LOOKS, 4, 0), LOOKS, settings, (0, 8, 8))
     segmenter.use_backend(SCAN, BODY, None)
     return segmenter
 

@@ -144,9 +144,13 @@ def _begin(count: int, device: str) -> Iterator[SpecCluster]:
         number: {"cls": Nanny, "options": common | ours | _share(number, count, device)} for number in range(count)
     }
     scheduler = {"cls": Scheduler, "options": common | {"port": 0}}
-    quiet: dict[str, list[str]] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
+    ways = {
+        "distributed.scheduler.http.routes": [],
+        "distributed.worker.http.routes": [],
+        "distributed.deploy.lost-worker-timeout": "1 day",  # else one that takes 15 s to begin anew is given up
+    }
     with (
-        dask.config.set(quiet),
+        dask.config.set(ways),
         SpecCluster(
             workers=workers, scheduler=scheduler, security=common["security"], silence_logs=logging.CRITICAL
         ) as begun,

@@ -38,11 +38,22 @@ _AHEAD = 2  # errands that a worker has at a time, so that it need not wait for 
 
 @dataclass(frozen=True)
 class Scan:
-    """One to be segmented: opened from an OME-Zarr store of a project, and begun at voxel ``first`` (z, y, x)."""
+    """One to be segmented.
+
+    Attributes
+    ----------
+    volume
+        Opened from an OME-Zarr store of a project.
+    first
+        Voxel (z, y, x) that it is begun from.
+    left
+        How many there are to be segmented from here on, itself included.
+    """
 
     volume: Volume
     body: Body
     first: Triple | None = None
+    left: int = 1
 
 
 def segment_cohort(scans: Iterable[Scan], checkpoint: Path, settings: SegmentSettings, cluster: Cluster) -> Job[None]:
@@ -150,7 +161,7 @@ class _Cohort:
     def _decide(self, scan: Scan) -> Job[How]:
         """As it would be done here; by a worker where workers have GPUs, for this machine may have none."""
         assert scan.volume.source is not None
-        given = self._folder, self._settings, scan.volume.source.resolve(), scan.body
+        given = self._folder, self._settings, scan.volume.source.resolve(), scan.body, scan.left
         if not self._cluster.has_gpus:
             return decide(*given)
         future = self._cluster.submit(decide, *given)

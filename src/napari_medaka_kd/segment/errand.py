@@ -13,9 +13,10 @@ from napari_medaka_kd.networks.checkpoint import Checkpoint
 from napari_medaka_kd.settings import SegmentSettings
 from napari_medaka_kd.volumes.label_blocks import join_labels
 from napari_medaka_kd.volumes.open import open_volume
+from napari_medaka_kd.volumes.store_array import own_cache
 
 from .halo import find_halo
-from .pipeline import answers
+from .pipeline import CACHE, answers
 from .segmenter import Segmenter
 
 if TYPE_CHECKING:
@@ -92,12 +93,15 @@ class Errand:
     version: str = version("napari-medaka-kd")
 
 
-def decide(checkpoint: Path, settings: SegmentSettings, scan: Path, body: Body) -> How:
-    """How a scan is to be segmented on a machine like this one; what had to be measured is kept in ``checkpoint``."""
+def decide(checkpoint: Path, settings: SegmentSettings, scan: Path, body: Body, volumes: int = 1) -> How:
+    """How a scan, one of so many ``volumes``, is to be segmented on a machine like this one.
+
+    What had to be measured is kept in ``checkpoint``.
+    """
     card, volume = Checkpoint.open(checkpoint), open_volume(scan)
     segmenter = Segmenter(card.load(checkpoint), card.network, settings)
     segmenter.use_halo(find_halo(segmenter, volume, body, checkpoint, card.weights_sha256))
-    segmenter.use_backend(volume, body, checkpoint)
+    segmenter.use_backend(volume, body, checkpoint, volumes)
     return How.of(segmenter)
 
 
@@ -119,10 +123,12 @@ def run_errand(errand: Errand, numbers: tuple[int, ...]) -> list[tuple[int, npt.
     with _one_at_a_time, join_labels(*errand.labels) as labels:
         segmenter = _segmenter(errand)
         organs = Checkpoint.open(errand.checkpoint).organs
+        with own_cache(CACHE):
+            volume = open_volume(errand.scan)
         wanted = ((number, labels.blocks[number]) for number in numbers)
         return [
             (number, labels.write(number, organs.to_ids(answer.classes), answer.doubt))
-            for number, answer in answers(segmenter, open_volume(errand.scan), errand.body, wanted)
+            for number, answer in answers(segmenter, volume, errand.body, wanted)
         ]
 
 

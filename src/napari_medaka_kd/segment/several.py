@@ -43,9 +43,11 @@ def assemble(lead: Segmenter, devices: Sequence[str]) -> tuple[Segmenter, ...]:
     """
     team = [lead]
     for device in devices:
-        settings = lead.settings.model_copy(update={"device": device})
+        settings = lead.settings.model_copy(
+            update={"device": device, "precision": str(lead.precision).removeprefix("torch.")}
+        )
         each = Segmenter(copy.deepcopy(lead.network), lead.looks, settings, lead.halo)
-        each.tile, each.precision = lead.tile, lead.precision
+        each.tile = lead.tile
         each.compute_by(lead.backend.name)
         team.append(each)
     return tuple(team)

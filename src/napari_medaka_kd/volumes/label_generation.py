@@ -121,7 +121,8 @@ class LabelGeneration:
             self.discard()
             raise
         yield Progress("Waiting for the disk", 0, 0)
-        (self.folder / LOOK).unlink(missing_ok=True)
+        for left in (self.folder / LOOK, *self.folder.rglob(".*.partial")):  # by a run that was killed, the latter
+            left.unlink(missing_ok=True)
         sync_tree(self.folder)
         sync_folder(self.folder.parent)
         former = enlist(self.folder.parent, self.name)

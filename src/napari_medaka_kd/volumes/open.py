@@ -16,7 +16,7 @@ from .lazy import DiskArray, as_ids
 from .metaimage import open_metaimage
 from .nifti import open_nifti
 from .nrrd_file import open_nrrd
-from .store_array import CACHE_BYTES, open_level
+from .store_array import open_level
 from .store_gate import read_image
 from .tiff import SUFFIXES, open_slices, open_tiff, slice_files
 from .volume import Volume
@@ -106,8 +106,8 @@ def open_labels(path: Path, schema: LabelSchema, voxel_size: Triple | None = Non
     return LabelMap(replace(volume, levels=levels), schema)
 
 
-def open_store(path: Path, voxel_size: Triple | None = None, cache: int = CACHE_BYTES) -> Volume:
-    """Open an OME-Zarr image; all that are opened with one size of ``cache``, bytes, share one of decoded chunks."""
+def open_store(path: Path, voxel_size: Triple | None = None) -> Volume:
+    """Open an OME-Zarr image; its levels share one cache of decoded chunks."""
     image = read_image(path)
     size = voxel_size or image.voxel_size
     if size is None:
@@ -116,7 +116,7 @@ def open_store(path: Path, voxel_size: Triple | None = None, cache: int = CACHE_
             "Give the voxel size in µm, in the order z, y, x.",
         )
     check_header(tuple(image.arrays[0].shape[axis] for axis in image.axes), image.arrays[0].dtype, size, str(path))
-    levels = tuple(open_level(image, level, cache) for level in range(len(image.arrays)))
+    levels = tuple(open_level(image, level) for level in range(len(image.arrays)))
     return Volume(levels, size, image.name or _name(path), path)
 
 

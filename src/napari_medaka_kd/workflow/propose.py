@@ -24,6 +24,7 @@ from napari_medaka_kd.review import Decision, ReviewItem, decision_for, fold, re
 from napari_medaka_kd.segment.blended import make_segmenter
 from napari_medaka_kd.segment.halo import find_halo
 from napari_medaka_kd.segment.kept import kept
+from napari_medaka_kd.segment.pipeline import CACHE
 from napari_medaka_kd.segment.price import load_of
 from napari_medaka_kd.segment.run import segment as segment_volume
 from napari_medaka_kd.segment.segmenter import Segmenter, members
@@ -31,7 +32,7 @@ from napari_medaka_kd.settings import QualitySettings, SegmentSettings
 from napari_medaka_kd.volumes.atomic import replace_file
 from napari_medaka_kd.volumes.body import Body
 from napari_medaka_kd.volumes.label_store import generation, open_uncertainty
-from napari_medaka_kd.volumes.open import open_store
+from napari_medaka_kd.volumes.store_array import own_cache
 from napari_medaka_kd.volumes.volume import Triple, Volume, whole
 
 if TYPE_CHECKING:
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 SPEED = "speed.json"  # in a checkpoint's folder: what segmenting took
 #: Quality is judged on the finest level of at most this many voxels: a few seconds and 1 GB an animal.
 _OVERVIEW = 16_000_000
-#: Bytes of decoded chunks: a row of blocks, halos included, of a scan 1024 voxels wide, so that most are decoded once.
-_CACHE = 224 * 2**20
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,8 @@ def segment(
     segmenter = make_segmenter(card.load(folder), card.network, settings)
     for done, case in enumerate(chosen):
         yield Progress(f"segment with {checkpoint}", done, len(chosen))
-        volume = replace(open_store(case.store, cache=_CACHE), name=case.id)
+        with own_cache(CACHE):  # nobody else reads it now
+            volume = replace(case.volume, name=case.id)
         body = rescaled(case.body, volume, card.network)
         if done == 0 and not is_blended(card.network):
             segmenter.use_halo(find_halo(segmenter, volume, body, folder, card.weights_sha256))

@@ -16,7 +16,7 @@ from napari_medaka_kd.segment.cohort import Scan, segment_cohort
 from .propose import First, cases_for
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from napari_medaka_kd.project import Case, Project
     from napari_medaka_kd.settings import SegmentSettings
@@ -50,11 +50,13 @@ def segment_spread(
     yield Progress(f"segment with {checkpoint}", 0, len(chosen))
     if chosen:
         with connect(spread.cluster, settings.device) as cluster:
-            yield from segment_cohort((_scan(case, first, card) for case in chosen), folder, settings, cluster)
+            yield from segment_cohort(_scans(chosen, first, card), folder, settings, cluster)
     yield Progress(f"segment with {checkpoint}", len(chosen), len(chosen))
     return tuple(case.id for case in chosen)
 
 
-def _scan(case: Case, first: First, card: Checkpoint) -> Scan:
-    body = rescaled(case.body, case.volume, card.network)
-    return Scan(replace(case.volume, name=case.id), body, first.point if case.id == first.case else None)
+def _scans(chosen: Sequence[Case], first: First, card: Checkpoint) -> Iterator[Scan]:
+    for done, case in enumerate(chosen):
+        body = rescaled(case.body, case.volume, card.network)
+        point = first.point if case.id == first.case else None
+        yield Scan(replace(case.volume, name=case.id), body, point, len(chosen) - done)
