@@ -25,6 +25,7 @@ from napari_medaka_kd.settings import (
     SelfTrainingSettings,
     TrainSettings,
 )
+from napari_medaka_kd.volumes.label_extras import Extra
 from napari_medaka_kd.volumes.label_store import begin_labels, generation
 from napari_medaka_kd.volumes.labels import LabelMap, LabelSchema
 from napari_medaka_kd.volumes.volume import Volume
@@ -73,10 +74,10 @@ def save_teacher(project: Project, name: str = "teacher") -> Checkpoint:
 
 def write_labels(case: Case, name: str) -> None:
     """The truth as the label map ``name``: what a faultless network would say."""
-    made = begin_labels(case.store, name, ORGANS, "by hand", uncertainty=True)
+    made = begin_labels(case.store, name, ORGANS, "by hand", extras=(Extra("uncertainty"),))
     truth = animal(0)[1].volume.read()
     for index in made.pending:
-        made.write(index, truth, np.zeros_like(truth))
+        made.write(index, truth, {"uncertainty": np.zeros_like(truth)})
     drain(made.commit())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_medaka_kd.job import Job, Progress
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from napari_medaka_kd.networks.checkpoint import Checkpoint
     from napari_medaka_kd.volumes.body import Body
+    from napari_medaka_kd.volumes.label_extras import Extra
     from napari_medaka_kd.volumes.label_generation import LabelGeneration
     from napari_medaka_kd.volumes.labels import LabelMap
     from napari_medaka_kd.volumes.volume import Region, Triple, Volume
@@ -29,10 +31,13 @@ if TYPE_CHECKING:
 def segment(
     volume: Volume, body: Body, checkpoint: Checkpoint, segmenter: Segmenter, first: Triple | None = None
 ) -> Job[LabelMap]:
-    """Write the organs of ``volume`` into its store as the label map ``checkpoint.name``, with its uncertainty.
+    """Write the organs of ``volume`` into its store as the label map ``checkpoint.name``, with its uncertainty,
+    and the disagreement and soft labels that the segmenter was made to give.
 
-    Reading, computing and writing overlap; memory does not grow with the volume. Killed and called again with the same
-    checkpoint and volume, only the blocks not yet written are computed; closed, what is being written is kept.
+    Reading, computing and writing overlap; memory does not grow with the volume: it holds two blocks of 256³ voxels,
+    one that is computed and one that is written, of 4 bytes a voxel, and one more for each class where soft labels are
+    kept (8 classes: 400 MB in all). Killed and called again with the same checkpoint and volume, only the blocks not
+    yet written are computed; closed, what is being written is kept.
 
     Parameters
     ----------
@@ -44,8 +49,9 @@ def segment(
     """
     store = volume.source
     assert store is not None
+    extras = _extras(checkpoint, segmenter)
     fingerprint = _fingerprint(checkpoint, volume, body, segmenter)
-    generation = begin_labels(store, checkpoint.name, checkpoint.organs, fingerprint, uncertainty=True)
+    generation = begin_labels(store, checkpoint.name, checkpoint.organs, fingerprint, extras)
     total, done = len(generation.blocks), len(generation.blocks) - len(generation.pending)
     yield Progress(f"segment {volume.name}", done, total)
     found = _timed(segmenter, answers(segmenter, volume, body, _order(generation, first)))
@@ -79,7 +85,7 @@ def _write(generation: LabelGeneration, checkpoint: Checkpoint, found: Iterator[
                 begun[1].result()
                 yield begun[0]
             ids = checkpoint.organs.to_ids(answer.classes)
-            begun = index, writer.submit(generation.write, index, ids, answer.doubt)
+            begun = index, writer.submit(generation.write, index, ids, answer.maps)
         if begun is not None:
             begun[1].result()
             yield begun[0]
@@ -93,6 +99,12 @@ def _timed(segmenter: Segmenter, found: Iterator[tuple[int, Answer]]) -> Iterato
         segmenter.seconds += time.monotonic() - begun
         yield index, answer
         begun = time.monotonic()
+
+
+def _extras(checkpoint: Checkpoint, segmenter: Segmenter) -> tuple[Extra, ...]:
+    """What is kept beside the labels, each with whose answer it is."""
+    weights = {"weights": checkpoint.weights_sha256}
+    return tuple(replace(extra, facts={**extra.facts, **weights}) for extra in segmenter.extras)
 
 
 def _fingerprint(checkpoint: Checkpoint, volume: Volume, body: Body, segmenter: Segmenter) -> str:

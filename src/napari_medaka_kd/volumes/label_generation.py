@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,13 +15,14 @@ from napari_medaka_kd.job import Progress
 
 from .atomic import sync_folder, sync_tree
 from .gate import check_ids
+from .label_extras import by_name, planned
 from .label_list import enlist
 from .labels import LabelMap
 from .lazy import DiskArray, as_ids
 from .ledger import LEDGER, Ledger
 from .open import open_store
 from .organ_index import OrganIndex, count_block, index_beside, keep_index
-from .pyramid import Shrink, average, build_levels, plan_levels, stride, write_image_group
+from .pyramid import average, build_levels, plan_levels, stride, write_group, write_image_group
 from .store_array import (
     LABEL_SHARD,
     Layout,
@@ -33,9 +35,11 @@ from .store_array import (
     write_block,
     writing,
 )
+from .store_gate import OURS
 from .volume import extent
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import numpy.typing as npt
@@ -46,8 +50,8 @@ if TYPE_CHECKING:
     from .labels import LabelSchema
     from .volume import Region, Volume
 
-UNCERTAINTY = "uncertainty"
 LOOK = ".look.json"  # where a person looks while the blocks are made
+_NONE: Mapping[str, npt.NDArray[np.uint8]] = MappingProxyType({})
 
 
 class LabelGeneration:
@@ -65,7 +69,9 @@ class LabelGeneration:
         self.folder, self.schema = folder, schema
         self.name = folder.name
         self._scan = scan
-        self._layouts = _lay_out(scan, schema, uncertainty=bool(plan["uncertainty"]))
+        self._extras = by_name(planned(plan))
+        self._layouts = {"": lay_out(scan.shape, schema.dtype, LABEL_SHARD)}  # by folder within the generation
+        self._layouts |= {name: extra.layout(scan.shape) for name, extra in self._extras.items()}
         self._ledger = Ledger(folder, plan)
         self._stores = {place: self._open_array(place, layout) for place, layout in self._layouts.items()}
         self.blocks: tuple[Region, ...] = self._layouts[""].blocks
@@ -79,15 +85,16 @@ class LabelGeneration:
         """Numbers of the blocks that are still to be written."""
         return tuple(number for number in range(len(self.blocks)) if number not in self._ledger.done)
 
-    def write(self, index: int, labels: npt.NDArray[Any], uncertainty: npt.NDArray[np.uint8] | None = None) -> None:
+    def write(self, index: int, labels: npt.NDArray[Any], extras: Mapping[str, npt.NDArray[np.uint8]] = _NONE) -> None:
         """Write block ``index``; it is on the disk, and noted, on return.
 
         Parameters
         ----------
         labels
             Organ ids, of the shape of ``blocks[index]``.
-        uncertainty
-            0 (sure) … 255, same shape; given if and only if the generation was begun with it.
+        extras
+            By name, each of the same shape, behind its channels if it has any; those that the generation was begun
+            with, and no others.
 
         Raises
         ------
@@ -97,7 +104,7 @@ class LabelGeneration:
             If the disk does not take it; what was written before stays, and the generation can be resumed.
         """
         check_ids(labels, self.schema, self.name)
-        given = {"": labels, **({UNCERTAINTY: uncertainty} if uncertainty is not None else {})}
+        given = {"": labels, **extras}
         if given.keys() != self._layouts.keys():
             raise ValueError(f"{self.name} takes {list(self._layouts)}, got {list(given)}")
         for place, values in given.items():
@@ -148,12 +155,24 @@ class LabelGeneration:
     def _build_pyramids(self) -> Job[None]:
         levels = plan_levels(self._scan.shape, self._scan.voxel_size)
         image: dict[str, Any] = {"name": self.name, "voxel_size": self._scan.voxel_size}
-        ways: dict[str, tuple[str, Shrink]] = {"": ("stride", stride), UNCERTAINTY: ("mean", average)}
-        for place in self._layouts:
-            kind, shrink = ways[place]
-            extra = {"image-label": describe_labels(self.schema)} if place == "" else {}
-            yield from build_levels(self.folder / place, levels, shrink, f"Completing {self.name}")
-            write_image_group(self.folder / place, levels, image | {"type": kind}, extra)
+        doing = f"Completing {self.name}"
+        yield from build_levels(self.folder, levels, stride, doing)
+        said = {"image-label": describe_labels(self.schema)}
+        write_image_group(self.folder, levels, image | {"type": "stride"}, said)
+        for name, extra in self._extras.items():
+            facts = {"facts": dict(extra.facts)}
+            if extra.channels:
+                yield from self._check(name)
+                write_group(self.folder / name, {OURS: {"format": 1, **facts}})
+            else:
+                yield from build_levels(self.folder / name, levels, average, doing)
+                write_image_group(self.folder / name, levels, image | {"type": "mean"}, {}, facts)
+
+    def _check(self, name: str) -> Job[None]:
+        """Read back what has no pyramid: a return means that all checksums are right."""
+        for number, region in enumerate(self.blocks):
+            yield Progress(f"Completing {self.name}: {name}", number, len(self.blocks))
+            read_back(self._stores[name], region)
 
     def _keep_index(self) -> None:
         """Blocks that were written before it was resumed are read again to be counted."""
@@ -165,9 +184,9 @@ class LabelGeneration:
             keep_index(self.folder, OrganIndex.from_counts(shape, np.concatenate(list(self._counts.values()))))
 
     def _write_one(self, place: str, region: Region, values: npt.NDArray[Any]) -> None:
-        if values.shape != extent(region):
-            raise ValueError(f"a block of {extent(region)} is needed, got one of {values.shape}")
         layout = self._layouts[place]
+        if values.shape != (*layout.leading, *extent(region)):
+            raise ValueError(f"a block of {(*layout.leading, *extent(region))} is needed, got one of {values.shape}")
         write_block(self._stores[place], region, values.astype(layout.dtype, copy=False))
         sync_block(self.folder / place / "0", layout, region)
 
@@ -217,12 +236,6 @@ def describe_labels(schema: LabelSchema) -> dict[str, Any]:
         "properties": [{"label-value": organ.id, "name": organ.name} for organ in schema.organs],
         "source": {"image": "../../"},
     }
-
-
-def _lay_out(scan: Volume, schema: LabelSchema, uncertainty: bool) -> dict[str, Layout]:
-    """By folder within the generation."""
-    layouts = {"": lay_out(scan.shape, schema.dtype, LABEL_SHARD)}
-    return layouts | ({UNCERTAINTY: lay_out(scan.shape, np.dtype(np.uint8), LABEL_SHARD)} if uncertainty else {})
 
 
 def _is_there(file: Path) -> bool:
