@@ -24,7 +24,9 @@ from napari_medaka_kd.segment.segmenter import Segmenter, members
 from napari_medaka_kd.settings import QualitySettings, SegmentSettings
 from napari_medaka_kd.volumes.atomic import replace_file
 from napari_medaka_kd.volumes.body import Body
-from napari_medaka_kd.volumes.label_store import generation, open_uncertainty
+from napari_medaka_kd.volumes.channels import read_facts
+from napari_medaka_kd.volumes.label_extras import DISAGREEMENT, extra_folder
+from napari_medaka_kd.volumes.label_store import generation, open_extra, open_uncertainty
 from napari_medaka_kd.volumes.volume import Triple, Volume, whole
 
 if TYPE_CHECKING:
@@ -89,7 +91,7 @@ def score(
     chosen = [case for case in chosen if checkpoint in case.label_names]
     if not chosen:
         raise UserError(f"No case has labels by {checkpoint!r}.", f"Run: medaka-kd segment --checkpoint {checkpoint}.")
-    quality = yield from _learned(project, card, settings)
+    quality = yield from _learned(project, card, settings, _asked_again(chosen, checkpoint))
     evidence = {}
     for done, case in enumerate(chosen):
         yield Progress("look at the proposed labels", done, len(chosen))
@@ -115,20 +117,34 @@ def _keep_speed(segmenter: Segmenter, voxels: int, seconds: float, folder: Path)
     replace_file(file, json.dumps(facts | {"voxels": voxels, "seconds": seconds}).encode())
 
 
-def _learned(project: Project, card: Checkpoint, settings: QualitySettings) -> Job[Quality]:
-    """The checkpoint's quality classifier, made from the labelled animals if it has none for these settings yet."""
+def _asked_again(cases: Sequence[Case], checkpoint: str) -> SegmentSettings:
+    """How the label maps of ``cases`` were looked at again, if one of them was."""
+    for case in cases:
+        folder = extra_folder(case.store / "labels" / generation(case.store, checkpoint), DISAGREEMENT)
+        if folder is not None:
+            facts = read_facts(folder)
+            return SegmentSettings.model_validate({"disagreement": facts["looks"], "rounds": facts.get("rounds", 1)})
+    return SegmentSettings()
+
+
+def _learned(project: Project, card: Checkpoint, settings: QualitySettings, asking: SegmentSettings) -> Job[Quality]:
+    """The checkpoint's quality classifier, made from the labelled animals if it has none for these settings yet.
+
+    One that learned without second looks is made anew the first time there are any, if animals are there to do so.
+    """
+    cases = [case for case in project.cases if case.id in card.trained_on and case.labelled]
     folder = project.checkpoint(card.name) / "quality"
     if (folder / "classifier.json").is_file():
         quality = Quality.open(folder)
-        if quality.slab == settings.slab:
+        news = asking.disagreement != "none" and not quality.looks_again and cases
+        if quality.slab == settings.slab and not news:
             return quality
-    cases = [case for case in project.cases if case.id in card.trained_on and case.labelled]
     if not cases:
         raise UserError(
             f"None of the animals that {card.name!r} learned from is labelled in this project.",
             "The quality classifier learns from labelled animals: add one with --labels, and train.",
         )
-    predict = _Predictor(project, card, cases)
+    predict = _Predictor(project, card, cases, asking)
     animals = [_Overview.of(case).labelled() for case in cases]
     small = settings.model_copy(update={"slab": _Overview.of(cases[0]).slab(settings.slab)})
     quality = yield from learn_quality(animals, predict, project.schema.classes - 1, small)
@@ -158,7 +174,7 @@ def _taught(
 class _Predictor:
     """Answers of the members that never saw an animal to (distorted) scans of it; of all where all saw it."""
 
-    def __init__(self, project: Project, card: Checkpoint, cases: Sequence[Case]) -> None:
+    def __init__(self, project: Project, card: Checkpoint, cases: Sequence[Case], asking: SegmentSettings) -> None:
         network = card.load(project.checkpoint(card.name))
         alone = card.network.model_copy(update={"members": 1})
         self.bodies = [_Overview.of(case).body for case in cases]
@@ -166,11 +182,11 @@ class _Predictor:
         for case in cases:
             unseen = [m for m, out in zip(members(network), card.left_out, strict=False) if case.id in out]
             judge, looks = (unseen[0], alone) if unseen else (network, card.network)
-            self.segmenters.append(Segmenter(judge, looks, SegmentSettings()))
+            self.segmenters.append(Segmenter(judge, looks, asking))
 
-    def __call__(self, number: int, scan: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    def __call__(self, number: int, scan: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...]:
         answer = self.segmenters[number].ask(Volume((scan,), (1, 1, 1)), self.bodies[number], whole(scan.shape))
-        return answer.classes, answer.doubt
+        return answer.classes, *answer.maps.values()
 
 
 @dataclass(frozen=True)
@@ -206,7 +222,9 @@ class _Overview:
         classes = self.case.schema.to_classes(self.case.labels(checkpoint).volume.read(level=self.level))
         doubt = open_uncertainty(self.case.store, checkpoint)
         doubts = np.zeros(classes.shape, np.uint8) if doubt is None else doubt.read(level=self.level)
-        return read(self.case.volume.read(level=self.level), classes, doubts, self.body)
+        again = open_extra(self.case.store, checkpoint, DISAGREEMENT)
+        differ = None if again is None else again.read(level=self.level)
+        return read(self.case.volume.read(level=self.level), classes, doubts, self.body, differ)
 
 
 def _reading(case: Case, checkpoint: str) -> Reading:
