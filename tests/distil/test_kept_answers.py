@@ -11,7 +11,7 @@ from napari_medaka_kd.distil.losses import soften
 from napari_medaka_kd.distil.strategies.self_training import SelfTrainingLoss
 from napari_medaka_kd.job import drain
 from napari_medaka_kd.networks.inputs import encode
-from napari_medaka_kd.networks.soft import pack
+from napari_medaka_kd.networks.soft import STEPS, pack
 from napari_medaka_kd.settings import AugmentSettings, SelfTrainingSettings
 from napari_medaka_kd.volumes.channels import Channels
 from napari_medaka_kd.volumes.volume import whole
@@ -59,7 +59,7 @@ def test_what_was_kept_is_what_the_teacher_would_say(toy, teacher):
 def test_soft_labels_are_turned_scaled_and_mirrored_with_their_labels(toy):
     source = toy.source(10)
     classes = toy.SCHEMA.to_classes(source.labels.volume.read())
-    sure = np.stack([16 * (classes == each) for each in range(toy.SCHEMA.classes)]).astype(np.uint8)
+    sure = np.stack([STEPS * (classes == each) for each in range(toy.SCHEMA.classes)]).astype(np.uint8)
     play = diet_of(toy, [replace(source, soft=channels(sure))], TURNED).batches()(0)
     for batch, _ in zip(play, range(5), strict=False):
         for row, logits in batch.soft.items():

@@ -10,7 +10,7 @@ from napari_medaka_kd.networks.backends.table import available, make
 from napari_medaka_kd.networks.backends.verdict import Verdict
 from napari_medaka_kd.networks.build import build
 from napari_medaka_kd.networks.cone import cone
-from napari_medaka_kd.networks.soft import logits, pack, unpack
+from napari_medaka_kd.networks.soft import STEPS, logits, pack, unpack
 from napari_medaka_kd.settings import NetworkSettings
 from napari_medaka_kd.volumes.volume import whole
 
@@ -64,7 +64,7 @@ def test_a_back_end_says_the_same_classes_and_doubt_and_soft_labels_beside_them(
     np.testing.assert_array_equal(plain[1], more[1])
     assert more[2].dtype == np.uint8
     assert more[2].shape == (3, *plain[0].shape)
-    np.testing.assert_array_equal(np.take_along_axis(more[2], more[0][None].astype(int), 0), 16)
+    np.testing.assert_array_equal(np.take_along_axis(more[2], more[0][None].astype(int), 0), STEPS)
     with torch.inference_mode():
         needed = cone(inner, TILE, Verdict(network).levels).tolist()
         probabilities = Verdict(network).probabilities(torch.from_numpy(image)[None], needed)[0]
