@@ -23,7 +23,7 @@ PARAMETERS = 5
 
 HEAVY = ("torch", "monai", "matplotlib.pyplot", "napari", "qtpy", "PyQt6", "PySide6")
 LIGHT_ROOMS = ("volumes", "project", "review", "evaluate", "measure", "settings", "console", "cli", "exchange")
-LIGHT_FILES = ("gui/samples", "gui/projects")
+LIGHT_FILES = ("gui/samples", "gui/projects", "workflow/forecast")
 
 Function: typing.TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -169,6 +169,8 @@ UNSAFE_ARGUMENTS = {"weights_only": False, "allow_pickle": True, "shell": True}
 def unsafe_uses(node: ast.AST) -> Iterator[str]:
     match node:
         case ast.Call(func=called, keywords=keywords):
+            if ast.unparse(called) == "torch.load" and "weights_only=True" in map(ast.unparse, keywords):
+                return  # a closed set of types; networks/weights_file.py refuses a torch that has holes in it
             yield from {ast.unparse(called)} & UNSAFE
             given = {(word.arg, word.value.value) for word in keywords if isinstance(word.value, ast.Constant)}
             yield from (f"{name}={value}" for name, value in UNSAFE_ARGUMENTS.items() if (name, value) in given)
@@ -193,7 +195,8 @@ def test_nothing_read_from_disk_is_ever_run() -> None:
     [
         "import pickle",
         "from pickle import loads",
-        "torch.load(file, weights_only=True)",
+        "torch.load(file)",
+        "torch.load(file, weights_only=safely)",
         "np.load(file, allow_pickle=True)",
         "threading.Thread(target=work)",
         "yaml.load(text)",
@@ -205,7 +208,8 @@ def test_the_search_for_unsafe_code_finds_it(code: str) -> None:
 
 
 def test_the_search_for_unsafe_code_lets_honest_code_pass() -> None:
-    assert unsafe_lines("network.eval(); np.load(file, allow_pickle=False); yaml.safe_load(text)") == []
+    honest = "network.eval(); np.load(file, allow_pickle=False); yaml.safe_load(text)"
+    assert unsafe_lines(f"{honest}; torch.load(file, weights_only=True)") == []
 
 
 def test_the_dock_loads_no_torch_and_nothing_that_plots() -> None:

@@ -24,12 +24,14 @@ from napari_medaka_kd.volumes.volume import Volume
 
 VERBS = [
     "add",
+    "adopt",
     "convert",
     "demo",
     "disagree",
     "distil",
     "doctor",
     "evaluate",
+    "forecast",
     "init",
     "measure",
     "readiness",

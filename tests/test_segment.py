@@ -1,5 +1,6 @@
 """Segmenting: the same answer however a volume is cut, nothing outside the body, a killed run goes on where it was."""
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -351,14 +352,15 @@ def test_another_precision_begins_its_own_ledger(fresh):
     assert next(segment(volume, LONG_BODY, card, other)).done == 0
 
 
-def test_few_tiles_are_not_worth_a_choice_and_many_are(tmp_path):
+def test_few_tiles_are_not_worth_a_choice_many_are_and_it_is_kept(tmp_path):
     judge = segmenter(FLAT)
     judge.settings = judge.settings.model_copy(update={"precision": "auto"})
     judge.use_backend(scan(), BODY, tmp_path)
     assert not (tmp_path / "backend.json").exists()
-    judge.tile = (1, 26, 26)
+    judge.use_backend(scan(), BODY, tmp_path, volumes=16)
+    (choice,) = json.loads((tmp_path / "backend.json").read_text()).values()
     judge.use_backend(scan(), BODY, tmp_path)
-    assert (tmp_path / "backend.json").is_file()
+    assert judge.backend.name == choice["name"]
 
 
 def test_a_back_end_that_is_not_here_is_refused_with_those_that_are():

@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: A missing module → the extra that brings it.
-EXTRAS = {"torch": "train", "safetensors": "train", "sklearn": "train", "monai": "train", "onnx": "export"}
+EXTRAS = {
+    "torch": "train",
+    "safetensors": "train",
+    "sklearn": "train",
+    "monai": "train",
+    "distributed": "cluster",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+}
 _ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
 _EVERY, _AT_LEAST = 5.0, 1.0  # seconds between two lines in a log, of the same thing and at all
 _WORTH_A_LINE = 2.0  # seconds after which a finished thing is remembered above the bar

@@ -1,5 +1,7 @@
 """The one failure that is the user's to mend; anything else is a bug and keeps its traceback."""
 
+from __future__ import annotations
+
 _LONGEST = 600
 
 
@@ -20,6 +22,10 @@ class UserError(Exception):
         super().__init__(f"{message} {remedy}")
         self.message = message
         self.remedy = remedy
+
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, str]]:
+        """Cross from one process to another."""
+        return type(self), (self.message, self.remedy)
 
 
 class InvalidVolume(UserError):

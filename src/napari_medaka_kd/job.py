@@ -21,12 +21,15 @@ class Progress:
         How much of it is finished; ``total`` is 0 where nobody can know.
     values
         Live figures (a loss, an IoU), by name.
+    said
+        What had to be done otherwise than asked, in words; the window still shows the last report's when all is done.
     """
 
     doing: str
     done: int
     total: int
     values: Mapping[str, float] = field(default_factory=dict)
+    said: str = ""
 
 
 #: Iterate it to follow the task, close it to cancel, ``yield from`` it to make it a part of another.

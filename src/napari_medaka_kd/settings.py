@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field
 
 Triple: TypeAlias = tuple[int, int, int]
+Scale: TypeAlias = Literal["window", "zscore", "unit", "none"]
 
 
 class Settings(BaseModel):
@@ -95,6 +96,25 @@ class TrainSettings(Settings):
     patches: PatchSettings = PatchSettings()
     augment: AugmentSettings = AugmentSettings()
     fit: FitSettings = FitSettings()
+
+
+class AdoptSettings(Settings):
+    """What cannot be seen from a network that was made elsewhere."""
+
+    architecture: Literal[
+        "auto", "medaka_unet", "monai_unet", "monai_basic_unet", "monai_dynunet", "monai_segresnet"
+    ] = knob("auto", "Architecture", "What the weights fit; auto: by their names. Not for ONNX and TorchScript.")
+    arguments: dict[str, Any] = knob(
+        {}, "Arguments", "What the weights do not say, as arguments.strides=[2,2]: see docs/adapters.md."
+    )
+    adapter: str = knob("", "Adapter", "Name of an installed adapter that runs the file.")
+    scale: Scale = knob(
+        "window",
+        "Scale",
+        "How the network wants intensities: window: 0 … 1 in the body's window; zscore: mean 0, deviation 1 over the "
+        "body; unit: 0 … 1 from smallest to largest; none: as scanned.",
+    )
+    window: Triple | None = knob(None, "Window", "Voxels to show it at a time; empty: found by trying, or 96 each way.")
 
 
 class SegmentSettings(Settings):

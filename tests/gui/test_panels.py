@@ -1,5 +1,7 @@
 """The panels Cases, Segment and Distil, and the list of tasks: what they show, and what their buttons begin."""
 
+import json
+import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,19 @@ from qtpy.QtCore import QMimeData, QPoint, Qt, QUrl
 from qtpy.QtGui import QDropEvent
 from qtpy.QtWidgets import QPlainTextEdit
 
+from napari_medaka_kd.background.child import Recorder
 from napari_medaka_kd.gui.panels.cases import CasesPanel
 from napari_medaka_kd.gui.panels.distil import DistilPanel
 from napari_medaka_kd.gui.panels.segment import SegmentPanel
 from napari_medaka_kd.gui.session import Session
 from napari_medaka_kd.gui.tasks import TasksWidget
+from napari_medaka_kd.job import Progress
 from napari_medaka_kd.networks.checkpoint import Checkpoint
 from napari_medaka_kd.project import Project
-from napari_medaka_kd.settings import NetworkSettings
+from napari_medaka_kd.segment.cut import Cut
+from napari_medaka_kd.segment.kept import kept
+from napari_medaka_kd.segment.price import Prices, Written, load_of
+from napari_medaka_kd.settings import NetworkSettings, SegmentSettings
 from napari_medaka_kd.volumes.phantom import MEDAKA
 
 KINDS = [CasesPanel, SegmentPanel, DistilPanel]
@@ -183,6 +190,61 @@ def test_what_is_missing_goes_to_the_front_of_the_queue(qtbot: Any, session: Ses
     panel.review.click()
     assert session.review.queue[: len(wanted)] == wanted
     assert session.review.item == wanted[0]
+
+
+def keep_prices(project: Project, case: str) -> None:
+    """As measuring leaves them beside the teacher."""
+    cut, written = Cut((64, 64, 64), (8, 8, 8), (4, 4, 4)), Written(1e-8, 1e-8, 0.5)
+    costs: dict[str, Any] = {"start": 4.0, "ready": 1.0, "pace": 1e-3, "animal": written, "air": written, "alone": True}
+    sizes = {"memory": 300_000_000, "for_tile": 10**8, "for_block": 10**8, "largest": 64**3, "block": 48 * 32 * 32}
+    load = load_of(project.case(case).volume, project.case(case).body, project.schema, cut)
+    weights = Checkpoint.open(project.checkpoint("teacher")).weights_sha256
+    purse = kept(project.checkpoint("teacher"), weights, SegmentSettings())
+    purse.keep(load.kind, Prices(cut=cut, computes="an abacus", **costs, **sizes))
+
+
+def test_the_forecast_stands_by_the_button_as_soon_as_it_was_measured(
+    qtbot: Any, session: Session, taught: Project, begun: list[list[str]]
+) -> None:
+    panel = shown(qtbot, SegmentPanel, session)
+    assert session.case is not None
+    assert panel.forecast.text.text() == "forecast: press Estimate"
+    panel.forecast.estimate.click()
+    case = session.case.id
+    assert begun == [["forecast", str(taught.folder), "--checkpoint", "teacher", "--case", case, "--again"]]
+    keep_prices(taught, case)
+    session.data_changed.emit()
+    said = panel.forecast.text.text()
+    assert said.startswith("about ")
+    assert "memory" in said
+    assert "disk" in said
+
+
+def ended_task(project: Project, name: str, said: str) -> Path:
+    """A task's folder as it lies there when all went well."""
+    folder = project.folder / "tasks" / name
+    folder.mkdir(parents=True)
+    card = {"title": name, "argv": [name.rpartition("-")[2]], "made": 0.0, "machine": platform.node()}
+    (folder / "task.json").write_text(json.dumps(card))
+    (folder / "ended.json").write_text(json.dumps({"code": 0, "cancelled": False, "time": 0.0}))
+    record = Recorder(folder / "progress.jsonl")
+    record(Progress("segment", 0, 1))
+    record(Progress("segment", 1, 1, said=said))
+    return folder
+
+
+def test_what_a_task_had_to_change_stays_in_sight_also_when_others_ended_after_it(
+    qtbot: Any, session: Session, taught: Project
+) -> None:
+    first = ended_task(taught, "20260101T000000.000000Z-segment", "tiles of 8 × 8 × 8 voxels: memory was short")
+    last = ended_task(taught, "20260101T000001.000000Z-score", "")
+    ended_task(taught, "20250101T000001.000000Z-train", "")
+    widget = shown(qtbot, TasksWidget, session)
+    session.board.follow(taught.folder)
+    assert set(widget.rows) == {first, last}
+    assert "memory was short" in widget.rows[first].detail.text()
+    assert not widget.rows[first].detail.isHidden()
+    assert widget.rows[last].detail.isHidden()
 
 
 def test_tasks_are_listed_until_they_are_dismissed(qtbot: Any, session: Session, taught: Project) -> None:

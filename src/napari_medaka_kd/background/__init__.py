@@ -1,5 +1,6 @@
 """Background: a command line of ours in a child process, which outlives its window and is found again by its folder."""
 
+from .aside import aside as aside
 from .child import attend as attend
 from .child import own_folder as own_folder
 from .child import recorder as recorder

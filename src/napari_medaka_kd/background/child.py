@@ -92,6 +92,8 @@ class Recorder:
 
 def _line(progress: Progress) -> bytes:
     said = {"time": time.time(), "doing": progress.doing, "done": progress.done, "total": progress.total}
+    if progress.said:
+        said["said"] = progress.said
     return (
         json.dumps(said | {"values": {name: float(value) for name, value in progress.values.items()}}).encode() + b"\n"
     )

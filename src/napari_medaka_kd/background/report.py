@@ -24,6 +24,7 @@ class Report:
     done: int
     total: int
     values: Mapping[str, float]
+    said: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,5 +73,12 @@ def _as_report(line: bytes) -> Report | None:
     with suppress(ValueError, KeyError, TypeError):
         said = json.loads(line)
         values = {str(name): float(value) for name, value in said["values"].items()}
-        return Report(float(said["time"]), str(said["doing"]), int(said["done"]), int(said["total"]), values)
+        return Report(
+            float(said["time"]),
+            str(said["doing"]),
+            int(said["done"]),
+            int(said["total"]),
+            values,
+            str(said.get("said", "")),
+        )
     return None

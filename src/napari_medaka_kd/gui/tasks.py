@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
     from .session import Session
 
-_FAILED = 2  # in sight at most; of those that ended well the last one is enough
+#: In sight at most; of those that ended well the last one is enough, and the last that did something otherwise.
+_FAILED = 2
 _MARKS = {
     State.WAITING: "…",
     State.RUNNING: "▶",
@@ -67,8 +69,9 @@ class TasksWidget(QWidget):
     def _chosen(self) -> list[Task]:
         tasks = self.session.board.tasks
         done = [task for task in tasks if task.state == State.DONE]
+        told = [task for task in done[:-1] if _said(task)]
         failed = [task for task in tasks if task.state not in (State.DONE, *PENDING)]
-        return [task for task in tasks if task.state in PENDING] + failed[-_FAILED:][::-1] + done[-1:]
+        return [task for task in tasks if task.state in PENDING] + failed[-_FAILED:][::-1] + done[-1:] + told[-1:]
 
     def _on_project(self, _: object) -> None:
         self.refresh()
@@ -158,10 +161,17 @@ class TaskRow(QFrame):
         self.session.board.dismiss(self.task)
 
 
+@lru_cache(maxsize=256)
+def _said(task: Task) -> str:
+    """What had to be done otherwise in a task that is done; nothing is added to that any more."""
+    last = task.latest()
+    return "" if last is None else last.said
+
+
 def _ended(task: Task) -> str:
     if task.state == State.WAITING:
         return "waits for those before it"
-    return task.complaint() if task.state in (State.FAILED, State.LOST) else ""
+    return _said(task) if task.state == State.DONE else task.complaint()
 
 
 def _amount(report: Report) -> str:

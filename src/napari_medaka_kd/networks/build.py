@@ -9,6 +9,7 @@ from torch import nn
 
 from napari_medaka_kd.errors import UserError
 
+from .foreign import ForeignSettings
 from .unet import Ensemble, UNet, reach, stride
 
 if TYPE_CHECKING:
@@ -32,22 +33,26 @@ def build(settings: NetworkSettings, classes: int, seed: int = 0) -> nn.Module:
     return members[0] if len(members) == 1 else Ensemble(members)
 
 
-def in_channels(settings: NetworkSettings) -> int:
+def in_channels(settings: NetworkSettings | ForeignSettings) -> int:
     """Intensity, and the three coordinates where the network is told them."""
     return 4 if settings.coordinates else 1
 
 
-def network_stride(settings: NetworkSettings) -> Shape:
+def network_stride(settings: NetworkSettings | ForeignSettings) -> Shape:
     """(z, y, x) of which the sides of every input must be multiples."""
+    if isinstance(settings, ForeignSettings):
+        return settings.stride
     return stride(settings.dimensions, settings.widths)
 
 
-def network_reach(settings: NetworkSettings) -> Shape:
+def network_reach(settings: NetworkSettings | ForeignSettings) -> Shape:
     """(z, y, x) halo, in voxels, at which a tile's answer is that of the whole volume."""
+    if isinstance(settings, ForeignSettings):
+        return settings.reach
     return reach(settings.dimensions, settings.widths)
 
 
-def require_patch(settings: NetworkSettings, patch: Shape) -> None:
+def require_patch(settings: NetworkSettings | ForeignSettings, patch: Shape) -> None:
     """Refuse a training patch (z, y, x) that is no multiple of the network's stride.
 
     Raises

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -12,6 +12,8 @@ from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.settings import NetworkSettings
 from napari_medaka_kd.volumes.atomic import replace_file
 from napari_medaka_kd.volumes.labels import LabelSchema
+
+from .foreign import FILES, ForeignSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +39,7 @@ class Checkpoint(BaseModel):
     left_out
         For each member of an ensemble the labelled animals that it never saw.
     weights_sha256
-        Of ``weights.safetensors``; checked on loading.
+        Of ``weights.safetensors``, or the file that was adopted; checked on loading.
     history
         How it came to be: the verb, the strategy and its settings, in plain JSON.
     """
@@ -46,7 +48,7 @@ class Checkpoint(BaseModel):
 
     format: int = FORMAT
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
-    network: NetworkSettings
+    network: Annotated[NetworkSettings | ForeignSettings, Field(discriminator="architecture")]
     organs: LabelSchema
     trained_on: tuple[str, ...] = ()
     left_out: tuple[tuple[str, ...], ...] = ()
@@ -82,11 +84,14 @@ class Checkpoint(BaseModel):
         """
         from safetensors.torch import save
 
-        folder.mkdir(parents=True, exist_ok=True)
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-        weights = save(state)
+        return self.keep(save(state), folder)
+
+    def keep(self, weights: bytes, folder: Path) -> Self:
+        """Write this card with ``weights``, the bytes of its file."""
+        folder.mkdir(parents=True, exist_ok=True)
         card = self.model_copy(update={"weights_sha256": hashlib.sha256(weights).hexdigest()})
-        replace_file(folder / WEIGHTS, weights)
+        replace_file(folder / FILES.get(self.network.architecture, WEIGHTS), weights)
         replace_file(folder / CARD, card.model_dump_json(indent=2).encode())
         return card
 
@@ -103,6 +108,10 @@ class Checkpoint(BaseModel):
 
         from .build import build
 
+        if isinstance(self.network, ForeignSettings):
+            from .foreign_network import load_foreign
+
+            return load_foreign(self.network, folder, self.weights_sha256, self.organs.classes)
         try:
             network = build(self.network, self.organs.classes)
             weights = (folder / WEIGHTS).read_bytes()

@@ -8,8 +8,10 @@ and what lies below adds up over classes. Of a network that was hardly trained, 
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 STEPS = 14
 ROOT = 4
@@ -19,7 +21,7 @@ _NEVER = 1 / (4 * STEPS)  # the root for which 0 stands: it was below half a ste
 
 def pack(probabilities: Tensor, largest: Tensor) -> Tensor:
     """(classes, z, y, x) float32 and its maximum over the classes → (classes, z, y, x) uint8."""
-    return ((probabilities / largest).sqrt().sqrt() * STEPS).round().to(torch.uint8)
+    return ((probabilities / largest).sqrt().sqrt() * STEPS).round().byte()
 
 
 def unpack(packed: Tensor) -> Tensor:

@@ -47,13 +47,15 @@ class UNet(nn.Module):
     def forward(self, image: Tensor, cone: Tensor | Sequence[Any] | None = None) -> Tensor:
         """(B, C, Z, Y, X) → logits (B, classes, Z, Y, X); y and x, and z in 3-D, multiples of the stride.
 
-        Of the part alone that ``cone`` is about, if given (:func:`.cone.cone`): the same, in half the time. In 2-D all
-        slices are answered.
+        Of the part alone that ``cone`` is about, if given (:func:`.cone.cone`): the same, in half the time.
         """
         if self.dimensions == 3:
             return cast(
                 "Tensor", self.head(self.features(image.contiguous(memory_format=torch.channels_last_3d), cone))
             )
+        if cone is not None:
+            before, first, last = cone[0][0][0][0], cone[0][1][0][0], cone[0][1][1][0]
+            image = image[:, :, before + first : before + last]
         batch, _, depth = image.shape[:3]
         slices = image.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)  # (B·Z, C, Y, X)
         logits: Tensor = self.head(self.features(slices, cone))

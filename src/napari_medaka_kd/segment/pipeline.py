@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from .segmenter import Answer, Segmenter
 
-_AHEAD = 2  # tiles that are read before they are needed
+#: Bytes of decoded chunks: a row of blocks, halos included, of a scan 1024 voxels wide, so that most are decoded once.
+CACHE = 224 * 2**20
+_AHEAD = 1  # tiles that are read before they are needed; each is as large as what the network is shown
 Image: TypeAlias = npt.NDArray[np.float32]
 
 

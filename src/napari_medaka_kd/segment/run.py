@@ -13,10 +13,11 @@ from napari_medaka_kd.volumes.growing import looked_at
 from napari_medaka_kd.volumes.label_store import begin_labels
 from napari_medaka_kd.volumes.tiles import distance
 
-from .pipeline import answers
+from .blended import BlendedSegmenter
+from .several import answers_of_several, assemble, other_devices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from napari_medaka_kd.networks.checkpoint import Checkpoint
     from napari_medaka_kd.volumes.body import Body
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from napari_medaka_kd.volumes.labels import LabelMap
     from napari_medaka_kd.volumes.volume import Region, Triple, Volume
 
+    from .errand import How
     from .segmenter import Answer, Segmenter
 
 
@@ -49,12 +51,17 @@ def segment(
     """
     store = volume.source
     assert store is not None
-    extras = _extras(checkpoint, segmenter)
-    fingerprint = _fingerprint(checkpoint, volume, body, segmenter)
+    extras = of_whom(segmenter.extras, checkpoint)
+    fingerprint = fingerprint_of(checkpoint, volume, body, segmenter)
     generation = begin_labels(store, checkpoint.name, checkpoint.organs, fingerprint, extras)
     total, done = len(generation.blocks), len(generation.blocks) - len(generation.pending)
     yield Progress(f"segment {volume.name}", done, total)
-    found = _timed(segmenter, answers(segmenter, volume, body, _order(generation, first)))
+    if isinstance(segmenter, BlendedSegmenter):
+        pending = tuple((index, generation.blocks[index]) for index in generation.pending)
+        found = _timed(segmenter, segmenter.answers(volume, body, pending))
+    else:
+        team = assemble(segmenter, other_devices(segmenter.settings.device))
+        found = _timed(segmenter, answers_of_several(team, volume, body, nearest(generation, first)))
     for _ in _write(generation, checkpoint, found):
         done += 1
         if done < total:
@@ -66,14 +73,29 @@ def segment(
     return labels
 
 
-def _order(generation: LabelGeneration, first: Triple | None) -> Iterator[tuple[int, Region]]:
-    """The blocks to be written, each time the nearest to where a person looks now."""
+def nearest(generation: LabelGeneration, first: Triple | None) -> Iterator[tuple[int, Region]]:
+    """(number, region) of the blocks to be written, each time the nearest to where a person looks now."""
     pending = list(generation.pending)
     while pending:
         point = looked_at(generation.folder) or first
         index = pending[0] if point is None else min(pending, key=lambda i: distance(generation.blocks[i], point))
         pending.remove(index)
         yield index, generation.blocks[index]
+
+
+def fingerprint_of(checkpoint: Checkpoint, volume: Volume, body: Body, segmenter: Segmenter | How) -> str:
+    """Of all that determines the labels; who computes them, and on how many machines, does not."""
+    facts = (
+        checkpoint.weights_sha256,
+        volume.shape,
+        str(volume.source),
+        body,
+        body.mask and hashlib.sha256(body.mask.coarse.tobytes()).hexdigest(),
+        segmenter.tile,
+        segmenter.halo,
+        segmenter.computes,
+    )
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
 def _write(generation: LabelGeneration, checkpoint: Checkpoint, found: Iterator[tuple[int, Answer]]) -> Iterator[int]:
@@ -101,21 +123,7 @@ def _timed(segmenter: Segmenter, found: Iterator[tuple[int, Answer]]) -> Iterato
         begun = time.monotonic()
 
 
-def _extras(checkpoint: Checkpoint, segmenter: Segmenter) -> tuple[Extra, ...]:
+def of_whom(extras: Iterable[Extra], checkpoint: Checkpoint) -> tuple[Extra, ...]:
     """What is kept beside the labels, each with whose answer it is."""
     weights = {"weights": checkpoint.weights_sha256}
-    return tuple(replace(extra, facts={**extra.facts, **weights}) for extra in segmenter.extras)
-
-
-def _fingerprint(checkpoint: Checkpoint, volume: Volume, body: Body, segmenter: Segmenter) -> str:
-    facts = (
-        checkpoint.weights_sha256,
-        volume.shape,
-        str(volume.source),
-        body,
-        body.mask and hashlib.sha256(body.mask.coarse.tobytes()).hexdigest(),
-        segmenter.tile,
-        segmenter.halo,
-        segmenter.computes,
-    )
-    return hashlib.sha256(repr(facts).encode()).hexdigest()
+    return tuple(replace(extra, facts={**extra.facts, **weights}) for extra in extras)

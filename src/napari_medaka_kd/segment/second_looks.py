@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_medaka_kd.networks.backends.backend import Backend, Reply
-    from napari_medaka_kd.settings import NetworkSettings, SegmentSettings
+    from napari_medaka_kd.networks.foreign import Looks
+    from napari_medaka_kd.settings import SegmentSettings
     from napari_medaka_kd.volumes.volume import Region
 
 _LEFT_OUT = 0.2  # share of the channels
@@ -45,9 +46,7 @@ class SecondLooks(Protocol):
     def __call__(self, backend: Backend, image: npt.NDArray[np.float32], inner: Region) -> Iterator[Reply]: ...
 
 
-def second_looks(
-    network: nn.Module, looks: NetworkSettings, settings: SegmentSettings, precision: torch.dtype
-) -> SecondLooks:
+def second_looks(network: nn.Module, looks: Looks, settings: SegmentSettings, precision: torch.dtype) -> SecondLooks:
     """Those that ``settings`` asks for.
 
     Raises
@@ -58,12 +57,6 @@ def second_looks(
     if settings.disagreement == "dropout":
         return Dropout(network, settings.rounds, precision)
     return Flips((1, 2, 3) if looks.dimensions == 3 else (2, 3))
-
-
-def describe(settings: SegmentSettings) -> dict[str, str]:
-    """How the disagreement came about, to be kept beside it."""
-    rounds = {"rounds": str(settings.rounds)} if settings.disagreement == "dropout" else {}
-    return {"looks": settings.disagreement, **rounds}
 
 
 def disagree(classes: npt.NDArray[Any], doubt: npt.NDArray[np.uint8], others: Iterable[Reply]) -> npt.NDArray[np.uint8]:

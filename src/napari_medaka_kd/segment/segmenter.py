@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,32 +12,35 @@ import torch
 from torch import nn
 
 from napari_medaka_kd.errors import UserError
-from napari_medaka_kd.networks.backends.choose import Sample, choose
+from napari_medaka_kd.networks.backends.choose import Sample, choose, is_chosen
+from napari_medaka_kd.networks.backends.foreign_backend import ForeignBackend, require_no_other
 from napari_medaka_kd.networks.backends.table import make
 from napari_medaka_kd.networks.backends.torch_backend import eager
 from napari_medaka_kd.networks.backends.verdict import classes_of
 from napari_medaka_kd.networks.build import network_stride
 from napari_medaka_kd.networks.device import choose_device, choose_precision
+from napari_medaka_kd.networks.foreign import ForeignSettings, Looks
 from napari_medaka_kd.networks.inputs import encode
-from napari_medaka_kd.networks.soft import CODE
 from napari_medaka_kd.networks.unet import Ensemble
-from napari_medaka_kd.volumes.label_extras import DISAGREEMENT, SOFT, UNCERTAINTY, Extra
-from napari_medaka_kd.volumes.tiles import Tile, tile_grid
+from napari_medaka_kd.volumes.label_extras import DISAGREEMENT, SOFT, UNCERTAINTY
 from napari_medaka_kd.volumes.volume import Region, Shape, Volume, extent, whole
 
-from .second_looks import describe, disagree, second_looks
+from .asked import asked_extras
+from .cut import WORTH_IT, Cut
+from .second_looks import disagree, second_looks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from napari_medaka_kd.networks.backends.backend import Backend
-    from napari_medaka_kd.settings import NetworkSettings, SegmentSettings
+    from napari_medaka_kd.settings import SegmentSettings
     from napari_medaka_kd.volumes.body import Body
+    from napari_medaka_kd.volumes.label_extras import Extra
+    from napari_medaka_kd.volumes.tiles import Tile
 
 _CORE = 128  # voxels of a tile that are answered, each way: two, evenly, in a block of label maps
 _PLANES = 16  # of a 2-D network's tile
-_WORTH_IT = 16  # tiles; to measure the back ends takes as long as five, and to start one some seconds
 
 
 @dataclass(frozen=True)
@@ -108,9 +110,7 @@ class Segmenter:
         What it had to change, in words; empty where nothing.
     """
 
-    def __init__(
-        self, network: nn.Module, looks: NetworkSettings, settings: SegmentSettings, halo: Shape | None = None
-    ) -> None:
+    def __init__(self, network: nn.Module, looks: Looks, settings: SegmentSettings, halo: Shape | None = None) -> None:
         self.device = choose_device(settings.device)
         self.precision = choose_precision(settings.precision, self.device)
         self.network = network.to(self.device).eval()
@@ -129,16 +129,21 @@ class Segmenter:
         z, y, x = (side + 2 * rim for side, rim in zip(_core(self.looks), halo, strict=True))
         self.tile: Shape = self.settings.tile or (z, y, x)
 
-    def use_backend(self, volume: Volume, body: Body, folder: Path | None) -> None:
+    def use_backend(self, volume: Volume, body: Body, folder: Path | None, volumes: int = 1) -> None:
         """Have the fastest back end compute that agrees with float32, as measured on a tile of ``volume``.
 
-        ``folder`` is where the choice is kept. A volume of few tiles is not worth the measurement.
+        ``folder`` is where the choice is kept. A few tiles are not worth the measurement, if as many ``volumes`` like
+        this one are to be segmented; what was measured before is used in any case.
         """
         self.backend = self._plain()
+        if isinstance(self.looks, ForeignSettings):
+            return require_no_other(self.settings.backend)
         tiles = self.tiles(volume.shape, body, whole(volume.shape))
         if self.settings.backend != "auto":
             self.backend = make(self.settings.backend, self.network, self.looks, self.tile, self.settings.soft)
-        elif self.settings.precision == "auto" and len(tiles) >= _WORTH_IT:
+        elif (self.settings.precision == "auto" and tiles) and (
+            len(tiles) * volumes >= WORTH_IT or is_chosen(self.network, self.looks, self.tile, folder)
+        ):
             tile = tiles[len(tiles) // 2]
             sample = Sample(self.look(volume, body, tile), tile.inner)
             self.backend = choose(self.network, self.looks, self.tile, sample, folder)
@@ -148,12 +153,26 @@ class Segmenter:
     @property
     def extras(self) -> tuple[Extra, ...]:
         """What it answers beside the classes."""
-        settings, found = self.settings, [Extra(UNCERTAINTY)]
-        if settings.disagreement != "none":
-            found.append(Extra(DISAGREEMENT, facts=describe(settings)))
-        if settings.soft:
-            found.append(Extra(SOFT, classes_of(self.network), {"code": CODE}))
-        return tuple(found)
+        return asked_extras(self.settings, classes_of(self.network) if self.settings.soft else 0)
+
+    @property
+    def cut(self) -> Cut:
+        """How it cuts volumes now."""
+        return Cut(self.tile, self.halo, self.stride)
+
+    def compute_by(self, name: str) -> None:
+        """Have the back end of this name compute.
+
+        Raises
+        ------
+        UserError
+            If this machine does not have it.
+        """
+        if name == self.backend.name:
+            return
+        if isinstance(self.looks, ForeignSettings):
+            return require_no_other(name)
+        self.backend = make(name, self.network, self.looks, self.tile, self.settings.soft)
 
     @property
     def computes(self) -> str:
@@ -163,8 +182,10 @@ class Segmenter:
 
     def _plain(self) -> Backend:
         """What any machine has."""
-        name = f"torch {str(self.precision).removeprefix('torch.')}"
-        return eager(name, self.network, self.looks, self.tile, self.settings.soft)
+        soft = self.settings.soft
+        if isinstance(self.looks, ForeignSettings):
+            return ForeignBackend(self.network, self.precision, soft)
+        return eager(f"torch {str(self.precision).removeprefix('torch.')}", self.network, self.looks, self.tile, soft)
 
     def ask(self, volume: Volume, body: Body, region: Region) -> Answer:
         """The organs of ``region``; a tile with none of the body in it is background and is not read."""
@@ -182,13 +203,7 @@ class Segmenter:
 
     def tiles(self, shape: Shape, body: Body, region: Region) -> Sequence[Tile]:
         """The tiles that answer for the body in ``region`` of a volume of ``shape``."""
-        common = [slice(max(r.start, b.start), min(r.stop, b.stop)) for r, b in zip(region, body.box, strict=True)]
-        if any(side.stop <= side.start for side in common):
-            return ()
-        z, y, x = common
-        cores = [body.trim(tile.core) for tile in tile_grid((z, y, x), self.tile, self.halo, self.stride, shape)]
-        grids = [tile_grid(core, self.tile, self.halo, self.stride, shape) for core in cores if core is not None]
-        return tuple(itertools.chain.from_iterable(grids))
+        return self.cut.tiles(shape, body, region)
 
     def look(self, volume: Volume, body: Body, tile: Tile) -> npt.NDArray[np.float32]:
         """Read ``tile`` as the network sees it, (C, z, y, x); sides are multiples of its stride, the edge repeated."""
@@ -261,6 +276,6 @@ def members(network: nn.Module) -> Iterator[nn.Module]:
     yield from network.members if isinstance(network, Ensemble) else (network,)
 
 
-def _core(looks: NetworkSettings) -> Shape:
+def _core(looks: Looks) -> Shape:
     """Slices are cheap to answer in large pieces: a whole block of label maps at a time."""
     return (_PLANES, 2 * _CORE, 2 * _CORE) if looks.dimensions == 2 else (_CORE, _CORE, _CORE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _MARGIN = 2  # coarse voxels around what was found, for what is fainter than the threshold
 _LIMB = 0.01  # of the largest part; a smaller one is a speck
+_KEPT = 16  # masks that were opened last: some 2 MB each
 _LARGEST = 2**27  # coarse voxels of a file that is believed
 
 
@@ -84,9 +85,9 @@ class BodyMask:
         np.savez_compressed(packed, bits=bits, coarse=np.array(self.coarse.shape), shape=np.array(self.shape))
         replace_file(file, packed.getvalue())
 
-    @property
+    @cached_property
     def _inside(self) -> npt.NDArray[np.intp]:
-        return _places(self)
+        return np.flatnonzero(self.coarse)
 
 
 def find_mask(bright: npt.NDArray[np.bool_], shape: Shape) -> BodyMask:
@@ -113,7 +114,7 @@ def open_mask(file: Path) -> BodyMask | None:
     return _open_mask(file, file.stat().st_mtime_ns) if file.is_file() else None
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=_KEPT)
 def _open_mask(file: Path, _: int) -> BodyMask:
     with (
         refusing(str(file), "Add the scan again."),
@@ -123,11 +124,6 @@ def _open_mask(file: Path, _: int) -> BodyMask:
         coarse, shape = _sizes(data["coarse"], _LARGEST), _sizes(data["shape"], LARGEST)
         bits = np.unpackbits(data["bits"], count=math.prod(coarse))
     return BodyMask(bits.astype(bool).reshape(coarse), shape)
-
-
-@lru_cache(maxsize=256)
-def _places(mask: BodyMask) -> npt.NDArray[np.intp]:
-    return np.flatnonzero(mask.coarse)
 
 
 def _sizes(values: npt.NDArray[Any], most: int) -> Shape:

@@ -158,7 +158,10 @@ def _check_dtype(dtype: Any, name: str) -> None:
 def _distinct(block: npt.NDArray[Any]) -> list[float]:
     """The values in ``block``, rising; small integers are counted, which is far faster than sorting."""
     if block.size and block.dtype.kind in "biu" and block.min() >= 0 and block.max() < 2**16:
-        return [float(value) for value in np.flatnonzero(np.bincount(block.astype(np.uint16).ravel()))]
+        there = np.zeros(2**16, bool)
+        for part in block:  # or an index of eight bytes is made for each voxel
+            there[part] = True
+        return [float(value) for value in np.flatnonzero(there)]
     return [float(value) for value in np.unique(block)]
 
 

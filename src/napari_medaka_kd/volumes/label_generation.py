@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from functools import partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,36 +13,22 @@ from napari_medaka_kd.errors import InvalidVolume
 from napari_medaka_kd.job import Progress
 
 from .atomic import sync_folder, sync_tree
-from .gate import check_ids
-from .label_extras import by_name, planned
+from .label_blocks import NONE, LabelBlocks
 from .label_list import enlist
 from .labels import LabelMap
 from .lazy import DiskArray, as_ids
 from .ledger import LEDGER, Ledger
 from .open import open_store
-from .organ_index import OrganIndex, count_block, index_beside, keep_index
+from .organ_index import OrganIndex, index_beside, keep_index
 from .pyramid import average, build_levels, plan_levels, stride, write_group, write_image_group
-from .store_array import (
-    LABEL_SHARD,
-    Layout,
-    block_file,
-    create_array,
-    lay_out,
-    read_back,
-    reopen_array,
-    sync_block,
-    write_block,
-    writing,
-)
+from .store_array import writing
 from .store_gate import OURS
-from .volume import extent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     import numpy.typing as npt
-    import tensorstore
 
     from napari_medaka_kd.job import Job
 
@@ -51,7 +36,6 @@ if TYPE_CHECKING:
     from .volume import Region, Volume
 
 LOOK = ".look.json"  # where a person looks while the blocks are made
-_NONE: Mapping[str, npt.NDArray[np.uint8]] = MappingProxyType({})
 
 
 class LabelGeneration:
@@ -69,14 +53,15 @@ class LabelGeneration:
         self.folder, self.schema = folder, schema
         self.name = folder.name
         self._scan = scan
-        self._extras = by_name(planned(plan))
-        self._layouts = {"": lay_out(scan.shape, schema.dtype, LABEL_SHARD)}  # by folder within the generation
-        self._layouts |= {name: extra.layout(scan.shape) for name, extra in self._extras.items()}
+        self._arrays = LabelBlocks(folder, plan)
         self._ledger = Ledger(folder, plan)
-        self._stores = {place: self._open_array(place, layout) for place, layout in self._layouts.items()}
-        self.blocks: tuple[Region, ...] = self._layouts[""].blocks
+        self._ledger.done &= self._arrays.present(self._ledger.done)
+        self.blocks: tuple[Region, ...] = self._arrays.blocks
         self._counts: dict[int, npt.NDArray[np.int64]] = {}
-        if not self._ledger.done:
+        if self._ledger.done:
+            self._arrays.reopen()
+        else:
+            self._arrays.create()
             sync_tree(folder)
             sync_folder(folder.parent)
 
@@ -85,7 +70,7 @@ class LabelGeneration:
         """Numbers of the blocks that are still to be written."""
         return tuple(number for number in range(len(self.blocks)) if number not in self._ledger.done)
 
-    def write(self, index: int, labels: npt.NDArray[Any], extras: Mapping[str, npt.NDArray[np.uint8]] = _NONE) -> None:
+    def write(self, index: int, labels: npt.NDArray[Any], extras: Mapping[str, npt.NDArray[np.uint8]] = NONE) -> None:
         """Write block ``index``; it is on the disk, and noted, on return.
 
         Parameters
@@ -103,15 +88,19 @@ class LabelGeneration:
         UserError
             If the disk does not take it; what was written before stays, and the generation can be resumed.
         """
-        check_ids(labels, self.schema, self.name)
-        given = {"": labels, **extras}
-        if given.keys() != self._layouts.keys():
-            raise ValueError(f"{self.name} takes {list(self._layouts)}, got {list(given)}")
-        for place, values in given.items():
-            self._write_one(place, self.blocks[index], values)
-        ids = labels.astype(self.schema.dtype, copy=False)
-        self._counts[index] = count_block(self.blocks[index], ids, self._scan.shape)
-        self._ledger.finish(index)
+        self.note(index, self._arrays.write(index, labels, extras))
+
+    def note(self, index: int, counts: npt.NDArray[np.int64]) -> None:
+        """Note that block ``index`` is on the disk; one that is noted already is not noted again.
+
+        Parameters
+        ----------
+        counts
+            What :meth:`~.label_blocks.LabelBlocks.write` returned to whoever wrote it.
+        """
+        if index not in self._ledger.done:
+            self._counts[index] = counts
+            self._ledger.finish(index)
 
     def commit(self) -> Job[LabelMap]:
         """Complete pyramids and index, list this generation in place of the former one, remove that, and open this.
@@ -128,13 +117,14 @@ class LabelGeneration:
         if self.pending:
             raise ValueError(f"{self.name} lacks {len(self.pending)} of {len(self.blocks)} blocks")
         try:
-            yield from self._build_pyramids()
+            yield from self.complete()
             self._keep_index()
         except InvalidVolume:
             self.discard()
             raise
         yield Progress("Waiting for the disk", 0, 0)
-        (self.folder / LOOK).unlink(missing_ok=True)
+        for left in (self.folder / LOOK, *self.folder.rglob(".*.partial")):  # by a run that was killed, the latter
+            left.unlink(missing_ok=True)
         sync_tree(self.folder)
         sync_folder(self.folder.parent)
         former = enlist(self.folder.parent, self.name)
@@ -142,6 +132,23 @@ class LabelGeneration:
         for name in former:
             shutil.rmtree(self.folder.parent / name, ignore_errors=True)
         return open_generation(self.folder, self.schema)
+
+    def complete(self) -> Job[None]:
+        """Add pyramids and metadata to what was written, and read back what has no pyramid; :meth:`commit` does it."""
+        levels = plan_levels(self._scan.shape, self._scan.voxel_size)
+        image: dict[str, Any] = {"name": self.name, "voxel_size": self._scan.voxel_size}
+        doing = f"Completing {self.name}"
+        yield from build_levels(self.folder, levels, stride, doing)
+        said = {"image-label": describe_labels(self.schema)}
+        write_image_group(self.folder, levels, image | {"type": "stride"}, said)
+        for name, extra in self._arrays.extras.items():
+            facts = {"facts": dict(extra.facts)}
+            if extra.channels:
+                yield from self._check(name)
+                write_group(self.folder / name, {OURS: {"format": 1, **facts}})
+            else:
+                yield from build_levels(self.folder / name, levels, average, doing)
+                write_image_group(self.folder / name, levels, image | {"type": "mean"}, {}, facts)
 
     def close(self) -> None:
         """Let go of it; it can be resumed."""
@@ -152,51 +159,20 @@ class LabelGeneration:
         self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _build_pyramids(self) -> Job[None]:
-        levels = plan_levels(self._scan.shape, self._scan.voxel_size)
-        image: dict[str, Any] = {"name": self.name, "voxel_size": self._scan.voxel_size}
-        doing = f"Completing {self.name}"
-        yield from build_levels(self.folder, levels, stride, doing)
-        said = {"image-label": describe_labels(self.schema)}
-        write_image_group(self.folder, levels, image | {"type": "stride"}, said)
-        for name, extra in self._extras.items():
-            facts = {"facts": dict(extra.facts)}
-            if extra.channels:
-                yield from self._check(name)
-                write_group(self.folder / name, {OURS: {"format": 1, **facts}})
-            else:
-                yield from build_levels(self.folder / name, levels, average, doing)
-                write_image_group(self.folder / name, levels, image | {"type": "mean"}, {}, facts)
-
     def _check(self, name: str) -> Job[None]:
         """Read back what has no pyramid: a return means that all checksums are right."""
-        for number, region in enumerate(self.blocks):
+        for number in range(len(self.blocks)):
             yield Progress(f"Completing {self.name}: {name}", number, len(self.blocks))
-            read_back(self._stores[name], region)
+            self._arrays.check(name, number)
 
     def _keep_index(self) -> None:
         """Blocks that were written before it was resumed are read again to be counted."""
         shape = self._scan.shape
-        for number, region in enumerate(self.blocks):
+        for number in range(len(self.blocks)):
             if number not in self._counts:
-                self._counts[number] = count_block(region, read_back(self._stores[""], region), shape)
+                self._counts[number] = self._arrays.count(number)
         with writing():
             keep_index(self.folder, OrganIndex.from_counts(shape, np.concatenate(list(self._counts.values()))))
-
-    def _write_one(self, place: str, region: Region, values: npt.NDArray[Any]) -> None:
-        layout = self._layouts[place]
-        if values.shape != (*layout.leading, *extent(region)):
-            raise ValueError(f"a block of {(*layout.leading, *extent(region))} is needed, got one of {values.shape}")
-        write_block(self._stores[place], region, values.astype(layout.dtype, copy=False))
-        sync_block(self.folder / place / "0", layout, region)
-
-    def _open_array(self, place: str, layout: Layout) -> tensorstore.TensorStore:
-        """The array of ``place``: the one that is there if the ledger speaks of blocks in it, else a new one."""
-        folder = self.folder / place / "0"
-        self._ledger.done &= {
-            number for number in self._ledger.done if _is_there(block_file(folder, layout, layout.blocks[number]))
-        }
-        return reopen_array(folder) if self._ledger.done else create_array(folder, layout)
 
 
 def open_generation(folder: Path, schema: LabelSchema) -> LabelMap:
@@ -236,7 +212,3 @@ def describe_labels(schema: LabelSchema) -> dict[str, Any]:
         "properties": [{"label-value": organ.id, "name": organ.name} for organ in schema.organs],
         "source": {"image": "../../"},
     }
-
-
-def _is_there(file: Path) -> bool:
-    return file.is_file() and file.stat().st_size > 0

@@ -23,7 +23,7 @@ from .label_list import generations, listed, resolve, split_name
 from .ledger import LEDGER, read_plan
 from .open import open_store
 from .pyramid import plan_levels
-from .save import check_space
+from .save import check_space, space_for
 from .store_array import LABEL_SHARD
 
 if TYPE_CHECKING:
@@ -67,13 +67,7 @@ def begin_labels(
     scan = open_store(store)
     labels = store / "labels"
     labels.mkdir(exist_ok=True)
-    plan = {
-        "fingerprint": fingerprint,
-        "shape": list(scan.shape),
-        "organs": [organ.model_dump() for organ in schema.organs],
-        "extras": [extra.plan() for extra in extras],
-        "shard": list(LABEL_SHARD),
-    }
+    plan = plan_labels(scan, schema, fingerprint, extras)
     with locked(labels / ".lock"):
         folder = _resumable(labels, name, plan)
         if folder is None:
@@ -126,6 +120,22 @@ def generation(store: Path, name: str) -> str:
         If ``store`` has no complete label map of that name.
     """
     return resolve(store / "labels", name)
+
+
+def plan_labels(scan: Volume, schema: LabelSchema, fingerprint: str, extras: Sequence[Extra]) -> dict[str, Any]:
+    """What the ledger of a label map of ``scan`` begins with; see :func:`begin_labels`."""
+    return {
+        "fingerprint": fingerprint,
+        "shape": list(scan.shape),
+        "organs": [organ.model_dump() for organ in schema.organs],
+        "extras": [extra.plan() for extra in extras],
+        "shard": list(LABEL_SHARD),
+    }
+
+
+def room_for(scan: Volume, schema: LabelSchema, extras: Sequence[Extra]) -> int:
+    """Bytes that must be free before :func:`begin_labels` begins a label map of ``scan``."""
+    return space_for(_unpacked(scan, schema, extras))
 
 
 def open_saved_labels(store: Path, name: str, schema: LabelSchema) -> LabelMap:
@@ -181,9 +191,13 @@ def _resumable(labels: Path, name: str, plan: dict[str, Any]) -> Path | None:
     return found
 
 
-def _check_room(labels: Path, scan: Volume, schema: LabelSchema, extras: Sequence[Extra]) -> None:
+def _unpacked(scan: Volume, schema: LabelSchema, extras: Sequence[Extra]) -> int:
     voxels = sum(math.prod(level.shape) for level in plan_levels(scan.shape, scan.voxel_size))
-    check_space(labels, round(voxels * (schema.dtype.itemsize + sum(extra.bytes_a_voxel() for extra in extras))))
+    return round(voxels * (schema.dtype.itemsize + sum(extra.bytes_a_voxel() for extra in extras)))
+
+
+def _check_room(labels: Path, scan: Volume, schema: LabelSchema, extras: Sequence[Extra]) -> None:
+    check_space(labels, _unpacked(scan, schema, extras))
 
 
 def _next(labels: Path, name: str) -> Path:

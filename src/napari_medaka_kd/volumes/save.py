@@ -122,12 +122,17 @@ def check_space(folder: Path, size: int) -> None:
     UserError
         With the bytes needed and the bytes there.
     """
-    needed, free = math.ceil(1.2 * size), shutil.disk_usage(folder).free
+    needed, free = space_for(size), shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(
             f"The disk of {str(folder)!r} has {free:,} bytes free, and {needed:,} bytes are needed.",
             f"Free {needed - free:,} bytes, or choose another disk.",
         )
+
+
+def space_for(size: int) -> int:
+    """Bytes that must be free before ``size`` bytes are written."""
+    return math.ceil(1.2 * size)
 
 
 @contextmanager

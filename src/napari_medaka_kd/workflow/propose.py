@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,26 +13,35 @@ import numpy.typing as npt
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import Job, Progress
 from napari_medaka_kd.networks.checkpoint import Checkpoint
+from napari_medaka_kd.networks.foreign import ForeignSettings, is_blended
+from napari_medaka_kd.networks.inputs import rescaled
 from napari_medaka_kd.project import MANUAL, Case, Project
 from napari_medaka_kd.quality.evidence import Reading, read
 from napari_medaka_kd.quality.learn import Labelled, learn_quality, refit
 from napari_medaka_kd.quality.quality import Quality, QualityScore
 from napari_medaka_kd.quality.record import Record, save_record
 from napari_medaka_kd.review import Decision, ReviewItem, decision_for, fold, read_verdicts
+from napari_medaka_kd.segment.blended import make_segmenter
 from napari_medaka_kd.segment.halo import find_halo
+from napari_medaka_kd.segment.kept import kept
+from napari_medaka_kd.segment.pipeline import CACHE
+from napari_medaka_kd.segment.price import load_of
 from napari_medaka_kd.segment.run import segment as segment_volume
-from napari_medaka_kd.segment.segmenter import Segmenter, members
+from napari_medaka_kd.segment.segmenter import members
 from napari_medaka_kd.settings import QualitySettings, SegmentSettings
 from napari_medaka_kd.volumes.atomic import replace_file
 from napari_medaka_kd.volumes.body import Body
 from napari_medaka_kd.volumes.channels import read_facts
 from napari_medaka_kd.volumes.label_extras import DISAGREEMENT, extra_folder
 from napari_medaka_kd.volumes.label_store import generation, open_extra, open_uncertainty
+from napari_medaka_kd.volumes.store_array import own_cache
 from napari_medaka_kd.volumes.volume import Triple, Volume, whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from napari_medaka_kd.segment.segmenter import Segmenter
 
 SPEED = "speed.json"  # in a checkpoint's folder: what segmenting took
 #: Quality is judged on the finest level of at most this many voxels: a few seconds and 1 GB an animal.
@@ -60,22 +70,33 @@ def segment(
     folder = project.checkpoint(checkpoint)
     card = Checkpoint.open(folder)
     card.require_schema(project.schema)
-    chosen = [project.case(name) for name in cases] or [c for c in project.cases if checkpoint not in c.label_names]
     first = first or First("")
-    chosen.sort(key=lambda case: case.id != first.case)
-    segmenter = Segmenter(card.load(folder), card.network, settings)
+    chosen = cases_for(project, checkpoint, cases, first)
+    segmenter = make_segmenter(card.load(folder), card.network, settings)
     for done, case in enumerate(chosen):
         yield Progress(f"segment with {checkpoint}", done, len(chosen))
-        if done == 0:
-            segmenter.use_halo(find_halo(segmenter, case.volume, case.body, folder, card.weights_sha256))
-        segmenter.use_backend(case.volume, case.body, folder)
+        with own_cache(CACHE):  # nobody else reads it now
+            volume = replace(case.volume, name=case.id)
+        body = rescaled(case.body, volume, card.network)
+        if done == 0 and not is_blended(card.network):
+            segmenter.use_halo(find_halo(segmenter, volume, body, folder, card.weights_sha256))
+        segmenter.use_backend(volume, body, folder, len(chosen) - done)
         point = first.point if case.id == first.case else None
         voxels, seconds = segmenter.voxels, segmenter.seconds
-        yield from segment_volume(replace(case.volume, name=case.id), case.body, card, segmenter, point)
+        yield from segment_volume(volume, body, card, segmenter, point)
         if segmenter.voxels > voxels:
             _keep_speed(segmenter, segmenter.voxels - voxels, segmenter.seconds - seconds, folder)
-    yield Progress(f"segment with {checkpoint}", len(chosen), len(chosen))
+        if segmenter.voxels - voxels == math.prod(volume.shape) and not segmenter.said:
+            read = load_of(volume, case.body, card.organs, segmenter.cut).read
+            kept(folder, card.weights_sha256, settings).ran(segmenter.computes, read, segmenter.seconds - seconds)
+    yield Progress(f"segment with {checkpoint}", len(chosen), len(chosen), said=segmenter.said)
     return tuple(case.id for case in chosen)
+
+
+def cases_for(project: Project, checkpoint: str, cases: Sequence[str], first: First) -> list[Case]:
+    """Those of ``cases``, or all that lack labels of ``checkpoint``; the one that a person looks at leads."""
+    chosen = [project.case(name) for name in cases] or [c for c in project.cases if checkpoint not in c.label_names]
+    return sorted(chosen, key=lambda case: case.id != first.case)
 
 
 def score(
@@ -132,7 +153,9 @@ def _learned(project: Project, card: Checkpoint, settings: QualitySettings, aski
 
     One that learned without second looks is made anew the first time there are any, if animals are there to do so.
     """
-    cases = [case for case in project.cases if case.id in card.trained_on and case.labelled]
+    adopted = isinstance(card.network, ForeignSettings)  # it saw none of them, so that any tells how good it is
+    known = [case for case in project.cases if case.labelled]
+    cases = [case for case in known if (not case.held_out if adopted else case.id in card.trained_on)]
     folder = project.checkpoint(card.name) / "quality"
     if (folder / "classifier.json").is_file():
         quality = Quality.open(folder)
@@ -176,13 +199,14 @@ class _Predictor:
 
     def __init__(self, project: Project, card: Checkpoint, cases: Sequence[Case], asking: SegmentSettings) -> None:
         network = card.load(project.checkpoint(card.name))
-        alone = card.network.model_copy(update={"members": 1})
-        self.bodies = [_Overview.of(case).body for case in cases]
+        theirs = card.network
+        alone = theirs if isinstance(theirs, ForeignSettings) else theirs.model_copy(update={"members": 1})
+        self.bodies = [rescaled(_Overview.of(case).body, _Overview.of(case).volume, theirs) for case in cases]
         self.segmenters = []
         for case in cases:
             unseen = [m for m, out in zip(members(network), card.left_out, strict=False) if case.id in out]
             judge, looks = (unseen[0], alone) if unseen else (network, card.network)
-            self.segmenters.append(Segmenter(judge, looks, asking))
+            self.segmenters.append(make_segmenter(judge, looks, asking))
 
     def __call__(self, number: int, scan: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...]:
         answer = self.segmenters[number].ask(Volume((scan,), (1, 1, 1)), self.bodies[number], whole(scan.shape))
@@ -209,6 +233,11 @@ class _Overview:
             for side, step in zip(case.body.box, scale, strict=True)
         )
         return cls(case, level, Body((z, y, x), case.body.window), scale[0])
+
+    @property
+    def volume(self) -> Volume:
+        """The scan from this level on, whose voxels are counted in those of this level."""
+        return Volume(self.case.volume.levels[self.level :], (1, 1, 1))
 
     def slab(self, slab: int) -> int:
         """``slab`` slices of level 0 in slices of this level."""

@@ -18,9 +18,11 @@ from napari_medaka_kd.distil.watch import Watch, draw_places
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.networks.build import build, require_patch
 from napari_medaka_kd.networks.checkpoint import Checkpoint
+from napari_medaka_kd.networks.foreign import ForeignSettings, is_soft
 from napari_medaka_kd.networks.soft import CODE
 from napari_medaka_kd.networks.unet import Ensemble
 from napari_medaka_kd.project import MANUAL, Case, Project
+from napari_medaka_kd.settings import NetworkSettings
 from napari_medaka_kd.volumes.label_extras import SOFT
 from napari_medaka_kd.volumes.label_store import generation, open_extra_channels
 
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from napari_medaka_kd.job import Job
-    from napari_medaka_kd.settings import DistilSettings, NetworkSettings, TrainSettings
+    from napari_medaka_kd.networks.foreign import Looks
+    from napari_medaka_kd.settings import DistilSettings, TrainSettings
     from napari_medaka_kd.volumes.channels import Channels
 
 
@@ -97,7 +100,7 @@ def distil_once(
     corrected = _corrected(project, unlabelled)
     facts = {"teacher": card.weights_sha256, "trust": trust.digest(), "labelled": learned[: len(labelled)]} | corrected
     folder = training_folder(project, "distil", name, settings, facts | ({"soft": sorted(told)} if told else {}))
-    looks = settings.network or card.network.model_copy(update={"members": 1})
+    looks = settings.network or student_looks(card.network)
     _require_fitting(looks, card, settings)
     given = tuple(_labelled(case) for case in labelled)
     asked = len(told) < len(unlabelled) or not unlabelled
@@ -110,7 +113,7 @@ def distil_once(
         student=_student(looks, card, project, settings),
         teacher=master if asked else None,
         looks=looks,
-        watch=_watch(project, watched, master),
+        watch=_watch(project, watched, master if is_soft(card.network) else None),
     )
     trained = yield from play(settings, lesson, Run(folder, settings.fit, settings.seed))
     taught = _taught_by(card, trust, unlabelled)
@@ -183,6 +186,13 @@ def _told(card: Checkpoint, cases: Sequence[Case], settings: DistilSettings) -> 
     }
 
 
+def student_looks(teacher: Looks) -> NetworkSettings:
+    """What a student of ``teacher`` looks like where nobody says: like it, or, of a foreign one, as ours usually do."""
+    if isinstance(teacher, ForeignSettings):
+        return NetworkSettings(dimensions=teacher.dimensions, coordinates=teacher.coordinates)
+    return teacher.model_copy(update={"members": 1})
+
+
 def _require_fitting(looks: NetworkSettings, card: Checkpoint, settings: DistilSettings) -> None:
     """Refuse a student that cannot be asked the same question as its teacher."""
     if looks.coordinates != card.network.coordinates:
@@ -190,6 +200,7 @@ def _require_fitting(looks: NetworkSettings, card: Checkpoint, settings: DistilS
             f"The student has coordinates={looks.coordinates}, its teacher {card.name!r} the opposite.",
             "Both are shown the same patch: set network.coordinates alike.",
         )
+    _require_soft(card, settings)
     for network in (looks, card.network):
         require_patch(network, settings.patches.patch)
 
@@ -200,6 +211,16 @@ def _student(looks: NetworkSettings, card: Checkpoint, project: Project, setting
     if settings.warm_start:
         _warmed(student, looks, card, project)
     return student
+
+
+def _require_soft(card: Checkpoint, settings: DistilSettings) -> None:
+    """Refuse to ask a foreign teacher about patches where its answer depends on the cut or on another scale."""
+    if not is_soft(card.network) and settings.strategy.distil_weight:
+        raise UserError(
+            f"{card.name!r} wants windows of its own or another scale than a student, "
+            "so that it cannot be asked about the patches of a training.",
+            "Let it teach by its label maps alone: --set strategy.distil_weight=0.",
+        )
 
 
 def _begun(project: Project, settings: TrainSettings) -> nn.Module:
@@ -218,10 +239,10 @@ def _begun(project: Project, settings: TrainSettings) -> nn.Module:
 
 def _warmed(network: nn.Module, looks: NetworkSettings, card: Checkpoint, project: Project) -> bool:
     """Copy the weights of ``card``'s network, or of its first member, into ``network``; whether they are alike."""
-    if looks != card.network.model_copy(update={"members": looks.members}) or looks.members not in (
-        1,
-        card.network.members,
-    ):
+    theirs = card.network
+    if isinstance(theirs, ForeignSettings) or looks.members not in (1, theirs.members):
+        return False
+    if looks != theirs.model_copy(update={"members": looks.members}):
         return False
     teacher = card.load(project.checkpoint(card.name))
     first = teacher.members[0] if isinstance(teacher, Ensemble) and looks.members == 1 else teacher

@@ -12,6 +12,8 @@ from napari_medaka_kd.settings import TrainSettings
 from napari_medaka_kd.turns import turned
 from napari_medaka_kd.workflow.herd import segmented
 
+from ..adopting import adopt_button
+from ..forecast_line import ForecastLine
 from ..form import SettingsForm
 from ..parts import CommandLine, button, choice, fill, words
 
@@ -32,11 +34,13 @@ class SegmentPanel(QWidget):
         self.checkpoint = choice("Whose proposals are made, shown and reviewed.")
         self.this = button("Segment this animal", self.segment_this, "The tiles where you look come first.")
         self.all = button("Segment all that lack it", self.segment_all, "This animal first, then the others.")
+        self.forecast = ForecastLine(session)
         self.score = QCheckBox("Score the proposals afterwards")
         self.score.setChecked(True)
         self.score.setToolTip("How far each is to be believed; the review begins with the doubtful ones.")
         self.doubt = QCheckBox("Show the teacher's doubt  (U)")
         self.train = TrainBox(session)
+        self.adopt = adopt_button(session, self)
         self._lay_out()
         self._listen()
         self.refresh()
@@ -50,8 +54,10 @@ class SegmentPanel(QWidget):
         fill(self.checkpoint, {name: name for name in checkpoints}, self.session.checkpoint or None)
         self.work.setVisible(bool(checkpoints))
         self.train.setVisible(project is not None)
+        self.adopt.setVisible(project is not None)
         self.train.refresh()
         self.this.setEnabled(self.session.case is not None)
+        self.forecast.show_for(self.checkpoint.currentData() or "")
         if project is not None and checkpoints:
             have, of = segmented(project, self.checkpoint.currentData())
             self.state.setText(f"{have} of {of} animals have proposals by {self.checkpoint.currentData()!r}.")
@@ -107,11 +113,11 @@ class SegmentPanel(QWidget):
         grid.addWidget(words("Checkpoint"), 0, 0)
         grid.addWidget(self.checkpoint, 0, 1)
         inner.addLayout(grid)
-        for widget in (self.this, self.all, self.score, self.doubt, self.state, self.command):
+        for widget in (self.this, self.forecast, self.all, self.score, self.doubt, self.state, self.command):
             inner.addWidget(widget)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 4, 0, 0)
-        for part in (self.help, self.work, self.train):
+        for part in (self.help, self.work, self.train, self.adopt):
             column.addWidget(part)
         column.addStretch()
 

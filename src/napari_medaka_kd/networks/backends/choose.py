@@ -100,6 +100,13 @@ def choose(network: nn.Module, looks: NetworkSettings, tile: Shape, sample: Samp
     return best.backend
 
 
+def is_chosen(network: nn.Module, looks: NetworkSettings, tile: Shape, folder: Path | None) -> bool:
+    """Whether :func:`choose` need not measure."""
+    device = next(network.parameters()).device
+    names = available(network, looks, device)
+    return recall(folder, facts(network, tile, device, names)) in names
+
+
 @torch.inference_mode()
 def ask_float32(network: nn.Module, samples: tuple[Sample, ...]) -> Truth:
     """What ``network`` itself says of each core, and where it is clear about it."""

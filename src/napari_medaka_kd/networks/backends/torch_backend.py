@@ -54,6 +54,8 @@ class TorchBackend:
 
     @torch.inference_mode()
     def __call__(self, image: npt.NDArray[np.float32], inner: Region) -> Reply:
+        if not self.deep:  # slices know nothing of one another
+            image, inner = image[:, inner[0]], (slice(0, inner[0].stop - inner[0].start), *inner[1:])
         needed: Cone = cone(inner, image.shape[1:], self.verdict.levels).tolist()
         classes, *more = self._ask(torch.from_numpy(image)[None].to(self.device), needed)
         return as_few_bytes(classes.cpu().numpy()), *(each.cpu().numpy() for each in more)

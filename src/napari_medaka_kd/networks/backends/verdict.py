@@ -73,7 +73,8 @@ class Verdict(nn.Module):
 
 def classes_of(network: nn.Module) -> int:
     """How many classes ``network`` tells apart, background included."""
-    return [module.out_channels for module in network.modules() if isinstance(module, CONVOLUTIONS)][-1]
+    heads = [module.out_channels for module in network.modules() if isinstance(module, CONVOLUTIONS)]
+    return int(getattr(network, "classes", None) or heads[-1])
 
 
 def folded(network: nn.Module) -> nn.Module:

@@ -1,0 +1,86 @@
+"""Verbs about scans: demo, init, add, convert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_medaka_kd.console import plain_failures, play, say
+from napari_medaka_kd.settings import DemoSettings
+from napari_medaka_kd.turns import knobs, listed
+
+from .app import SCAN, Json, ProjectFolder, SettingsFile, Turns, VoxelSize, app
+
+
+@app.command(epilog=f"Knobs:\n\n{listed(DemoSettings())}")
+def demo(
+    folder: Annotated[Path, typer.Option("--folder", help="Where to work; made if needed.")] = Path("medaka-demo"),
+    settings: SettingsFile = None,
+    turns: Turns = None,
+    as_json: Json = False,
+) -> None:
+    """The whole way on made-up fish: teacher, proposals, quality, verdicts, students, report."""
+    with plain_failures(as_json):
+        from napari_medaka_kd.demo import demo as run
+
+        result = play(run(folder, knobs(DemoSettings, settings, turns)))
+        say(result.text(), result.json(), as_json)
+
+
+@app.command()
+def init(
+    project: ProjectFolder,
+    organs: Annotated[Path, typer.Option("--organs", help="TOML: [organs] with a line «id = name» for each organ.")],
+    name: Annotated[str, typer.Option("--name", help="Of the project; the folder's if empty.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Make an empty project."""
+    with plain_failures(as_json):
+        from napari_medaka_kd.workflow.curate import init as run
+        from napari_medaka_kd.workflow.curate import read_organs
+
+        made = run(project, name or project.resolve().name, read_organs(organs))
+        say(f"Project {made.name!r} with {len(made.schema.organs)} organs.", {"project": made.name}, as_json)
+
+
+@app.command()
+def add(
+    project: ProjectFolder,
+    scan: Annotated[Path, typer.Argument(help=SCAN)],
+    labels: Annotated[Path | None, typer.Option("--labels", help="Organ ids on the scan's grid.")] = None,
+    case: Annotated[str, typer.Option("--id", help="Name of the case; the file's if empty.")] = "",
+    held_out: Annotated[bool, typer.Option("--held-out", help="Keep for evaluation; never trained on.")] = False,
+    voxel_size: VoxelSize = None,
+    as_json: Json = False,
+) -> None:
+    """Copy a scan into a project, with its labels if it has any."""
+    with plain_failures(as_json):
+        from napari_medaka_kd.workflow.curate import Scan, name_case, open_project
+        from napari_medaka_kd.workflow.curate import add as run
+
+        given = Scan(scan, labels, case or name_case(scan), held_out, voxel_size)
+        made = play(run(open_project(project), given))
+        shape = made.volume.shape
+        say(f"Case {made.id!r}: {shape} voxels.", {"case": made.id, "shape": shape, "labelled": made.labelled}, as_json)
+
+
+@app.command()
+def convert(
+    scan: Annotated[Path, typer.Argument(help=SCAN)],
+    target: Annotated[Path, typer.Argument(help="The pyramid to make: NAME.ome.zarr.")],
+    voxel_size: VoxelSize = None,
+    window: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--window", metavar="LOW HIGH", help="Percentiles to spread over 8 bits; else nothing is scaled."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Copy a scan to an OME-Zarr pyramid; stopped or killed, the same command goes on where it was."""
+    with plain_failures(as_json):
+        from napari_medaka_kd.workflow.convert import convert as run
+
+        made = play(run(scan, target, voxel_size, window))
+        said = f"{target}: {made.shape} voxels of {made.dtype}, {len(made.levels)} levels."
+        say(said, {"target": str(target), "shape": made.shape, "levels": len(made.levels)}, as_json)
