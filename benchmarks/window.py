@@ -61,6 +61,7 @@ def propose(folder: Path) -> None:
     import numpy as np
 
     from napari_medaka_kd.job import drain
+    from napari_medaka_kd.volumes.label_extras import Extra
     from napari_medaka_kd.volumes.label_store import begin_labels
     from napari_medaka_kd.volumes.phantom import phantom_animal
     from napari_medaka_kd.workflow.curate import open_project
@@ -69,6 +70,6 @@ def propose(folder: Path) -> None:
     fish = animals(FISH)
     for number, case in enumerate(open_project(folder).cases):
         ids = np.roll(phantom_animal(fish[case.id]).labels.volume.read(), number % 5, axis=2)
-        begun = begin_labels(case.store, "teacher", case.schema, f"shifted {number}", uncertainty=True)
-        begun.write(0, ids, (ids > 0).astype(np.uint8) * 100)
+        begun = begin_labels(case.store, "teacher", case.schema, f"shifted {number}", extras=(Extra("uncertainty"),))
+        begun.write(0, ids, {"uncertainty": (ids > 0).astype(np.uint8) * 100})
         drain(begun.commit())

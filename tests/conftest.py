@@ -13,6 +13,7 @@ from napari_medaka_kd.project import Project, add_case, create_project
 from napari_medaka_kd.quality.quality import QualityScore
 from napari_medaka_kd.quality.record import Record, save_record
 from napari_medaka_kd.settings import PhantomSettings
+from napari_medaka_kd.volumes.label_extras import Extra
 from napari_medaka_kd.volumes.label_store import begin_labels, generation
 from napari_medaka_kd.volumes.phantom import MEDAKA, phantom_animal
 
@@ -34,8 +35,8 @@ def _add(project: Project, number: int, labelled: bool, held_out: bool = False) 
     proposed = np.roll(animal.labels.volume.read(), number, axis=2)
     doubt = np.random.default_rng(number).integers(0, 200, SHAPE, dtype=np.uint8)
     doubt[proposed == 0] = 0
-    begun = begin_labels(case.store, "teacher", project.schema, f"toy {number}", uncertainty=True)
-    begun.write(0, proposed, doubt)
+    begun = begin_labels(case.store, "teacher", project.schema, f"toy {number}", extras=(Extra("uncertainty"),))
+    begun.write(0, proposed, {"uncertainty": doubt})
     drain(begun.commit())
     if not labelled:
         units = [

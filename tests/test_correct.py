@@ -15,6 +15,7 @@ from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import drain
 from napari_medaka_kd.project import Project, add_case, open_project
 from napari_medaka_kd.review import ALL_ORGANS, Decision, ReviewItem, Verdict, VerdictLog, fold, now, read_verdicts
+from napari_medaka_kd.volumes.label_extras import Extra
 from napari_medaka_kd.volumes.label_store import begin_labels, generation
 from napari_medaka_kd.volumes.organ_index import count_organs, index_of
 from napari_medaka_kd.volumes.volume import Volume
@@ -374,9 +375,9 @@ def test_a_correction_outlives_the_proposals_it_was_made_of(project: Project) ->
     item = commit_corner(project)
     painted = shown(project) == item.organ
     case = project.case(CASE)
-    begun = begin_labels(case.store, "student", project.schema, "another", uncertainty=True)
+    begun = begin_labels(case.store, "student", project.schema, "another", extras=(Extra("uncertainty"),))
     other = np.roll(proposed(project), 5, axis=1)
-    begun.write(0, other, np.zeros_like(other))
+    begun.write(0, other, {"uncertainty": np.zeros_like(other)})
     drain(begun.commit())
     now_shown, slab = shown(project, "student"), slice(*SLAB)
     np.testing.assert_array_equal(now_shown[slab] == item.organ, painted[slab])

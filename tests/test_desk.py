@@ -18,6 +18,7 @@ from napari_medaka_kd.job import drain
 from napari_medaka_kd.project import Project, add_case, create_project
 from napari_medaka_kd.quality.record import FILE, open_record, save_record
 from napari_medaka_kd.review import Decision, Verdict, VerdictLog, now, read_verdicts
+from napari_medaka_kd.volumes.label_extras import Extra
 from napari_medaka_kd.volumes.label_store import begin_labels
 from napari_medaka_kd.volumes.phantom import MEDAKA
 from napari_medaka_kd.volumes.volume import Volume
@@ -50,10 +51,10 @@ def desk(project: Project) -> Desk:
 def propose_anew(project: Project, case_id: str, organ: int) -> None:
     """A newer label map of the case with one organ alone."""
     case = project.case(case_id)
-    begun = begin_labels(case.store, "teacher", project.schema, "another", uncertainty=True)
+    begun = begin_labels(case.store, "teacher", project.schema, "another", extras=(Extra("uncertainty"),))
     labels = np.zeros((48, 32, 32), np.uint8)
     labels[8:24, 8:16, 8:16] = organ
-    begun.write(0, labels, np.zeros_like(labels))
+    begun.write(0, labels, {"uncertainty": np.zeros_like(labels)})
     drain(begun.commit())
 
 

@@ -15,6 +15,7 @@ from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import drain
 from napari_medaka_kd.project import Project, add_case, create_project
 from napari_medaka_kd.review import ReviewItem
+from napari_medaka_kd.volumes.label_extras import Extra
 from napari_medaka_kd.volumes.label_store import begin_labels
 from napari_medaka_kd.volumes.labels import LabelSchema
 from napari_medaka_kd.volumes.volume import Volume
@@ -29,8 +30,10 @@ Labels = npt.NDArray[np.uint8]
 
 def propose(project: Project, labels: Labels, doubt: Labels | None = None) -> None:
     case = project.case("a")
-    begun = begin_labels(case.store, "teacher", SCHEMA, f"{time.monotonic_ns()}", uncertainty=doubt is not None)
-    begun.write(0, labels, doubt)
+    begun = begin_labels(
+        case.store, "teacher", SCHEMA, f"{time.monotonic_ns()}", [Extra("uncertainty")] if doubt is not None else []
+    )
+    begun.write(0, labels, {"uncertainty": doubt} if doubt is not None else {})
     drain(begun.commit())
 
 

@@ -9,8 +9,10 @@ from napari_medaka_kd.job import drain
 from napari_medaka_kd.networks.build import build
 from napari_medaka_kd.networks.checkpoint import Checkpoint
 from napari_medaka_kd.project import open_project
-from napari_medaka_kd.settings import NetworkSettings, SegmentSettings
-from napari_medaka_kd.workflow.propose import SPEED, First, segment
+from napari_medaka_kd.quality.evidence import FEATURES
+from napari_medaka_kd.quality.record import open_record
+from napari_medaka_kd.settings import NetworkSettings, QualitySettings, SegmentSettings
+from napari_medaka_kd.workflow.propose import SPEED, First, score, segment
 
 LOOKS = NetworkSettings(dimensions=2, widths=(4, 8))
 QUICK = SegmentSettings(precision="float32", device="cpu")
@@ -80,3 +82,20 @@ def test_the_speed_of_another_precision_is_not_added(project):
     file.write_text(json.dumps({"device": "cuda", "precision": "torch.bfloat16", "voxels": 7, "seconds": 1.0}))
     drain(segment(project, "new", QUICK, ("fish-01",)))
     assert speed_of(project)["voxels"] == np.prod(project.case("fish-01").volume.shape)
+
+
+def test_what_a_second_look_says_joins_what_an_organ_is_judged_by(make_project):
+    project = make_project(unlabelled=1, labelled=2)
+    trained = tuple(case.id for case in project.cases if case.labelled and not case.held_out)
+    card = Checkpoint(name="new", network=LOOKS, organs=project.schema, trained_on=trained)
+    network = build(LOOKS, project.schema.classes, 0)
+    network.head.bias.data[0] = -100  # it finds organs everywhere
+    card.save(network, project.checkpoint("new"))
+    (wild,) = [case.id for case in project.cases if not case.labelled]
+    quick = QualitySettings(copies=4, critic_steps=0)
+    numbers = []
+    for settings in (QUICK, QUICK.model_copy(update={"disagreement": "flips"}), QUICK):
+        drain(segment(project, "new", settings, (wild,)))
+        drain(score(project, "new", quick, (wild,)))
+        numbers.append({len(each.evidence) for each in open_record(project.case(wild).folder, project.schema).scores})
+    assert numbers == [{len(FEATURES)}, {len(FEATURES) + 2}, {len(FEATURES) + 2}]

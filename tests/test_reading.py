@@ -23,6 +23,7 @@ from napari_medaka_kd.gui.projects import read_project
 from napari_medaka_kd.job import drain
 from napari_medaka_kd.project import Project
 from napari_medaka_kd.settings import PhantomSettings
+from napari_medaka_kd.volumes.label_extras import Extra
 from napari_medaka_kd.volumes.label_store import begin_labels, save_labels
 from napari_medaka_kd.volumes.phantom import MEDAKA, phantom_animal
 from napari_medaka_kd.volumes.save import save_volume
@@ -56,8 +57,8 @@ def fish(tmp_path_factory: pytest.TempPathFactory) -> Path:
     animal = phantom_animal(PhantomSettings(shape=SHAPE, voxel_size=500))
     drain(save_volume(animal.volume, store))
     drain(save_labels(animal.labels, store, "manual"))
-    begun = begin_labels(store, "teacher", MEDAKA, "toy", uncertainty=True)
-    begun.write(0, animal.labels.volume.read(), np.full(SHAPE, 100, np.uint8))
+    begun = begin_labels(store, "teacher", MEDAKA, "toy", extras=(Extra("uncertainty"),))
+    begun.write(0, animal.labels.volume.read(), {"uncertainty": np.full(SHAPE, 100, np.uint8)})
     drain(begun.commit())
     return store
 

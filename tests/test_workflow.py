@@ -1,6 +1,7 @@
 """The verbs on a project: who is trained on, whom to believe, what to look at next, what is refused, what resumes."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from napari_medaka_kd.settings import (
     SelfTrainingSettings,
     TrainSettings,
 )
+from napari_medaka_kd.volumes.label_extras import Extra
 from napari_medaka_kd.volumes.label_store import begin_labels, generation
 from napari_medaka_kd.volumes.labels import LabelMap, LabelSchema
 from napari_medaka_kd.volumes.volume import Volume
@@ -73,10 +75,10 @@ def save_teacher(project: Project, name: str = "teacher") -> Checkpoint:
 
 def write_labels(case: Case, name: str) -> None:
     """The truth as the label map ``name``: what a faultless network would say."""
-    made = begin_labels(case.store, name, ORGANS, "by hand", uncertainty=True)
+    made = begin_labels(case.store, name, ORGANS, "by hand", extras=(Extra("uncertainty"),))
     truth = animal(0)[1].volume.read()
     for index in made.pending:
-        made.write(index, truth, np.zeros_like(truth))
+        made.write(index, truth, {"uncertainty": np.zeros_like(truth)})
     drain(made.commit())
 
 
@@ -186,6 +188,23 @@ def test_a_student_knows_every_animal_it_learned_from_and_is_evaluated_on_none_o
     assert drain(evaluate(scored, "student")).cases == ("test-1",)
     with pytest.raises(UserError, match="was trained on case 'lab-1'"):
         drain(evaluate(scored, "student", ["lab-1"]))
+
+
+def test_where_soft_labels_were_kept_a_student_learns_without_its_teachers_network(project: Project) -> None:
+    save_teacher(project)
+    wild = ("wild-1", "wild-2")
+    drain(segment(project, "teacher", SegmentSettings(soft=True), wild))
+    for name in wild:
+        write_scores(project.case(name), {(1, 0): 0.9, (2, 0): 0.9, (1, 1): 0.9, (2, 1): 0.9})
+    shutil.rmtree(project.case("test-1").folder)  # nothing to compare with the teacher on
+    weights = project.checkpoint("teacher") / "weights.safetensors"
+    card = Checkpoint.open(project.checkpoint("teacher"))
+    weights.rename(weights.with_suffix(".away"))
+    settings = DISTIL.model_copy(update={"warm_start": False})
+    student = drain(distil(project, "student", "teacher", settings))
+    assert student.history["teacher_sha256"] == card.weights_sha256
+    asked = json.loads((project.folder / "runs" / "distil-student" / "asked.json").read_text("utf-8"))
+    assert asked["facts"]["soft"] == list(wild)
 
 
 def test_in_two_rounds_the_first_student_is_the_second_one_s_teacher(scored: Project) -> None:

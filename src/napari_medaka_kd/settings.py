@@ -127,6 +127,13 @@ class SegmentSettings(Settings):
     backend: str = knob(
         "auto", "Back end", "auto: the fastest that agrees with float32; or one by name, as torch float32."
     )
+    soft: bool = knob(False, "Soft labels", "Keep the teacher's soft answers, for distilling without asking it again.")
+    disagreement: Literal["none", "flips", "dropout"] = knob(
+        "none",
+        "Disagreement",
+        "Look again, at the mirrored scan or with a part of the network left out, and keep where the answers differ.",
+    )
+    rounds: int = knob(4, "Rounds", "Further looks of dropout; each takes as long as the first.", ge=1, le=32)
 
 
 class QualitySettings(Settings):

@@ -18,7 +18,10 @@ from napari_medaka_kd.gui.colours import GHOST, isolate, name_organs
 from napari_medaka_kd.gui.layers import Scene
 from napari_medaka_kd.gui.session import Session
 from napari_medaka_kd.gui.shown import blank, deepen, lay_crop_over
+from napari_medaka_kd.job import drain
 from napari_medaka_kd.project import Project
+from napari_medaka_kd.volumes.label_extras import Extra
+from napari_medaka_kd.volumes.label_store import begin_labels, open_saved_labels
 from napari_medaka_kd.volumes.labels import LabelSchema
 from napari_medaka_kd.volumes.lazy import DiskArray
 from napari_medaka_kd.volumes.phantom import MEDAKA
@@ -167,6 +170,29 @@ def test_doubt_that_is_not_there_is_not_shown(viewer: ViewerModel, scene: Scene)
     scene.session.use("other")
     assert not viewer.layers["uncertainty"].visible
     assert not np.any(viewer.layers["uncertainty"].data[0][:])
+
+
+def test_disagreement_is_one_more_overlay_where_there_is_a_map_of_it(viewer: ViewerModel, scene: Scene) -> None:
+    case = scene.session.case
+    assert case is not None
+    known = open_saved_labels(case.store, "teacher", case.schema).volume.read()
+    begun = begin_labels(case.store, "teacher", case.schema, "anew", [Extra("uncertainty"), Extra("disagreement")])
+    begun.write(0, known, {"uncertainty": np.zeros(known.shape, np.uint8), "disagreement": (known > 0) * np.uint8(7)})
+    drain(begun.commit())
+    scene.reload()
+    assert names(viewer) == ["scan", "organs", "uncertainty", "disagreement"]
+    np.testing.assert_array_equal(viewer.layers["disagreement"].data[0][:], 7 * (known > 0))
+    assert viewer.layers.selection.active is viewer.layers["organs"]
+    seen = []
+    for _ in range(5):
+        seen.append([layer.name for layer in viewer.layers if layer.visible and layer.name != "scan"])
+        scene.cycle_overlays()
+    assert seen == [["organs"], ["organs", "uncertainty"], ["organs", "disagreement"], [], ["organs"]]
+    scene.session.set_overlay("disagreement")
+    scene.session.use("other")
+    assert not viewer.layers["disagreement"].visible
+    scene.cycle_overlays()
+    assert scene.session.overlay == "none"
 
 
 def test_hiding_leaves_the_scan_alone_until_it_ends(viewer: ViewerModel, scene: Scene) -> None:

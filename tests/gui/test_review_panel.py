@@ -364,7 +364,7 @@ def make_long_project(folder: Path, organs: int = 40, slabs: int = 128) -> Proje
     scan = phantom_animal(PhantomSettings(shape=shape, voxel_size=500.0)).volume
     case = drain(add_case(project, scan, None, "fish-00", False))
     labels = np.broadcast_to((np.arange(256) % (organs + 1)).reshape(16, 16), shape).astype(np.uint8)
-    begun = begin_labels(case.store, "teacher", project.schema, "long", uncertainty=False)
+    begun = begin_labels(case.store, "teacher", project.schema, "long")
     begun.write(0, labels)
     drain(begun.commit())
     scores = tuple(

@@ -176,7 +176,7 @@ class Hasty:
         self.every, self.doubt = every, doubt
         self.name, self.answers = "hasty float32", {}
 
-    def make(self, name, network, looks, tile):
+    def make(self, name, network, looks, tile, soft):
         self.exact = TorchBackend(name, network, torch.float32)
         return self
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from napari_medaka_kd.job import drain
 from napari_medaka_kd.quality.classifier import Examples, auroc
 from napari_medaka_kd.quality.critic import criticise, judged_views, look, train_critic
 from napari_medaka_kd.quality.distort import distort
-from napari_medaka_kd.quality.evidence import FEATURES, read
+from napari_medaka_kd.quality.evidence import FEATURES, SECOND_LOOKS, columns, read
 from napari_medaka_kd.quality.learn import Labelled, learn_quality, refit
 from napari_medaka_kd.quality.quality import CLASSIFIER, CRITIC, TABLES, Quality, QualityScore
 from napari_medaka_kd.quality.record import FILE, Record, mean_score, open_record, save_record
@@ -154,6 +155,29 @@ def test_with_a_critic_its_opinion_is_one_more_number(with_critic, tmp_path):
     again, reading = Quality.open(tmp_path), reading_of(fish(9))
     assert {len(row) for row in with_critic.evidence(reading).values()} == {len(FEATURES) + 1}
     assert again.judge(again.evidence(reading)) == with_critic.judge(with_critic.evidence(reading))
+
+
+def test_disagreement_counts_against_an_organ_for_who_learned_from_it_and_for_nobody_else(learned, tmp_path):
+    def looking_again(number, scan):
+        classes, doubt = teacher(number, scan)
+        return classes, doubt, doubt
+
+    again = drain(learn_quality(ANIMALS, looking_again, ORGANS, SETTINGS))
+    again.save(tmp_path)
+    again = Quality.open(tmp_path)
+    agreed, torn = (
+        replace(reading_of(fish(9)), disagreement=np.full(fish(9).classes.shape, value, np.uint8)) for value in (0, 200)
+    )
+    assert columns(len(next(iter(again.evidence(torn).values()))))[-2:] == SECOND_LOOKS
+    assert all(scores(again, torn)[unit] < score for unit, score in scores(again, agreed).items())
+    assert scores(again, reading_of(fish(9))) == scores(again, agreed)  # nobody looked again
+    assert scores(learned, torn) == scores(learned, agreed)  # it learned without
+
+
+def test_every_number_of_evidence_has_a_name():
+    assert columns(len(FEATURES)) == FEATURES
+    assert columns(len(FEATURES) + 1) == (*FEATURES, "critic")
+    assert columns(len(FEATURES) + 3) == (*FEATURES, *SECOND_LOOKS, "critic")
 
 
 @pytest.mark.parametrize("name", [CLASSIFIER, TABLES, CRITIC])

@@ -7,6 +7,7 @@ import pytest
 
 from napari_medaka_kd.job import drain
 from napari_medaka_kd.volumes.growing import open_growing
+from napari_medaka_kd.volumes.label_extras import Extra
 from napari_medaka_kd.volumes.label_generation import LabelGeneration
 from napari_medaka_kd.volumes.label_store import begin_labels, open_saved_labels
 from napari_medaka_kd.volumes.labels import LabelSchema
@@ -26,12 +27,12 @@ def store(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def generation(store: Path) -> LabelGeneration:
-    return begin_labels(store, "teacher", ORGANS, "test", uncertainty=True)
+    return begin_labels(store, "teacher", ORGANS, "test", extras=(Extra("uncertainty"),))
 
 
 def write(generation: LabelGeneration, index: int) -> None:
     shape = extent(generation.blocks[index])
-    generation.write(index, np.full(shape, 300, np.uint16), np.full(shape, 9, np.uint8))
+    generation.write(index, np.full(shape, 300, np.uint16), {"uncertainty": np.full(shape, 9, np.uint8)})
 
 
 def test_nothing_grows_before_anything_is_begun(store: Path) -> None:

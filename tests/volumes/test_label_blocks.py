@@ -6,12 +6,14 @@ import pytest
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import drain
 from napari_medaka_kd.volumes.label_blocks import join_labels
+from napari_medaka_kd.volumes.label_extras import Extra
 from napari_medaka_kd.volumes.label_store import begin_labels, open_uncertainty
 from napari_medaka_kd.volumes.labels import LabelSchema
 from napari_medaka_kd.volumes.save import save_volume
 from napari_medaka_kd.volumes.volume import Volume
 
 SCHEMA = LabelSchema.from_ids({3: "eye", 40: "gut"})
+DOUBT = (Extra("uncertainty"),)
 SHAPE = (262, 12, 14)  # two blocks
 
 
@@ -23,11 +25,11 @@ def store(tmp_path):
 
 def answer(region):
     shape = tuple(side.stop - side.start for side in region)
-    return np.full(shape, 40, np.uint16), np.full(shape, 9, np.uint8)
+    return np.full(shape, 40, np.uint16), {"uncertainty": np.full(shape, 9, np.uint8)}
 
 
 def test_a_helper_writes_and_the_owner_notes(store):
-    owner = begin_labels(store, "teacher", SCHEMA, "one", uncertainty=True)
+    owner = begin_labels(store, "teacher", SCHEMA, "one", DOUBT)
     with join_labels(owner.folder, "one") as helper:
         for number, region in enumerate(helper.blocks):
             counts = helper.write(number, *answer(region))
@@ -42,7 +44,7 @@ def test_a_helper_writes_and_the_owner_notes(store):
 
 
 def test_nobody_writes_into_what_is_no_longer_wanted(store):
-    owner = begin_labels(store, "teacher", SCHEMA, "one", uncertainty=True)
+    owner = begin_labels(store, "teacher", SCHEMA, "one", DOUBT)
     with pytest.raises(UserError, match="No such label map"), join_labels(owner.folder, "another"):
         pass
     owner.discard()
@@ -52,10 +54,10 @@ def test_nobody_writes_into_what_is_no_longer_wanted(store):
 
 
 def test_what_a_late_helper_still_writes_is_not_swept_and_harms_nobody(store):
-    owner = begin_labels(store, "teacher", SCHEMA, "one", uncertainty=True)
+    owner = begin_labels(store, "teacher", SCHEMA, "one", DOUBT)
     with join_labels(owner.folder, "one") as late:
         owner.close()  # it died
-        other = begin_labels(store, "teacher", SCHEMA, "two", uncertainty=True)
+        other = begin_labels(store, "teacher", SCHEMA, "two", DOUBT)
         assert other.folder != late.folder
         late.write(0, *answer(late.blocks[0]))
         for number, region in enumerate(other.blocks):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from napari_medaka_kd.job import drain
+from napari_medaka_kd.volumes.label_extras import Extra
 from napari_medaka_kd.volumes.label_store import begin_labels, label_names, open_saved_labels
 from napari_medaka_kd.volumes.labels import LabelSchema
 from napari_medaka_kd.volumes.save import save_volume
@@ -24,9 +25,11 @@ import os, signal, sys
 from pathlib import Path
 import numpy as np
 from napari_medaka_kd.job import drain
+from napari_medaka_kd.volumes.label_extras import Extra
 from napari_medaka_kd.volumes.label_store import begin_labels
 from napari_medaka_kd.volumes.labels import LabelSchema
 
+EXTRAS = [Extra("uncertainty"), Extra("soft", 2)]
 left = int(sys.argv[2])
 fsync = os.fsync
 
@@ -39,10 +42,10 @@ def fatal_fsync(handle):
 
 os.fsync = fatal_fsync
 values = np.random.default_rng(5).integers(0, 4, (270, 260, 34)).astype("u1")
-begun = begin_labels(Path(sys.argv[1]), "teacher", LabelSchema.from_names(["eye", "gut", "heart"]), "f", True)
+begun = begin_labels(Path(sys.argv[1]), "teacher", LabelSchema.from_names(["eye", "gut", "heart"]), "f", EXTRAS)
 for index in begun.pending:
     block = values[begun.blocks[index]]
-    begun.write(index, block, 255 - block)
+    begun.write(index, block, {"uncertainty": 255 - block, "soft": np.stack([block, block // 2])})
 drain(begun.commit())
 sys.stdout.write(str(-left))
 """
@@ -112,4 +115,4 @@ def test_a_disk_that_fills_up_says_so_lists_nothing_and_can_be_resumed(scan, tmp
     assert label_names(store) == ()
     assert run(store, 0).returncode == 0
     assert os.listdir(store / "labels" / "teacher.1" / "0" / "c")
-    assert begin_labels(store, "teacher", SCHEMA, "f", True).name == "teacher.2"
+    assert begin_labels(store, "teacher", SCHEMA, "f", [Extra("uncertainty")]).name == "teacher.2"

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from napari_medaka_kd.errors import InvalidVolume
 from napari_medaka_kd.job import drain
+from napari_medaka_kd.volumes.label_extras import Extra
 from napari_medaka_kd.volumes.label_patch import Patch, list_patch, open_held_labels, prepare_patch
 from napari_medaka_kd.volumes.label_store import (
     begin_labels,
@@ -34,10 +35,10 @@ def ids(seed, shape=SHAPE):
 def store(tmp_path):
     """A scan with ``teacher.1`` and its doubt."""
     drain(save_volume(Volume((np.zeros(SHAPE, "u1"),), (10.0, 10.0, 10.0), "fish"), tmp_path / "a.ome.zarr"))
-    begun = begin_labels(tmp_path / "a.ome.zarr", "teacher", SCHEMA, "f", uncertainty=True)
+    begun = begin_labels(tmp_path / "a.ome.zarr", "teacher", SCHEMA, "f", extras=(Extra("uncertainty"),))
     for index in begun.pending:
         block = ids(0)[begun.blocks[index]]
-        begun.write(index, block, block)
+        begun.write(index, block, {"uncertainty": block})
     drain(begun.commit())
     return tmp_path / "a.ome.zarr"
 

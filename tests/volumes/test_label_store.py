@@ -8,6 +8,7 @@ import pytest
 
 from napari_medaka_kd.errors import InvalidVolume, UserError
 from napari_medaka_kd.job import drain
+from napari_medaka_kd.volumes.label_extras import Extra
 from napari_medaka_kd.volumes.label_store import (
     begin_labels,
     generation,
@@ -41,12 +42,12 @@ def store(tmp_path):
     return tmp_path / "a.ome.zarr"
 
 
-def written(store, name="teacher", seed=0, fingerprint="f", uncertainty=False):
+def written(store, name="teacher", seed=0, fingerprint="f", extras=()):
     """A complete generation, all blocks written."""
-    begun = begin_labels(store, name, SCHEMA, fingerprint, uncertainty)
+    begun = begin_labels(store, name, SCHEMA, fingerprint, extras)
     for index in begun.pending:
         block = ids(seed)[begun.blocks[index]]
-        begun.write(index, block, block * 20 if uncertainty else None)
+        begun.write(index, block, {extra.name: block * 20 for extra in extras})
     return begun
 
 
@@ -71,7 +72,7 @@ def test_a_label_map_comes_back_with_its_pyramid_strided(store):
 
 
 def test_uncertainty_comes_along_as_an_image(store):
-    drain(written(store, uncertainty=True).commit())
+    drain(written(store, extras=(Extra("uncertainty"),)).commit())
     doubt = open_uncertainty(store, "teacher")
     np.testing.assert_array_equal(doubt.read(), ids() * 20)
     np.testing.assert_array_equal(doubt.read(level=1), average(ids() * 20, (2, 2, 2)))
@@ -115,13 +116,14 @@ def test_an_unfinished_generation_is_resumed_where_it_stopped(store):
     np.testing.assert_array_equal(drain(resumed.commit()).volume.read(), ids())
 
 
-@pytest.mark.parametrize("other", ["fingerprint", "organs", "uncertainty"])
+@pytest.mark.parametrize("other", ["fingerprint", "organs", "extras"])
 def test_what_would_give_other_labels_is_not_resumed_but_swept(store, other):
     begun = begin_labels(store, "teacher", SCHEMA, "f")
     begun.write(1, ids()[begun.blocks[1]])
     begun.close()
     schema = LabelSchema.from_names(["eye"]) if other == "organs" else SCHEMA
-    fresh = begin_labels(store, "teacher", schema, "g" if other == "fingerprint" else "f", other == "uncertainty")
+    extras = [Extra("uncertainty")] if other == "extras" else []
+    fresh = begin_labels(store, "teacher", schema, "g" if other == "fingerprint" else "f", extras)
     assert fresh.pending == (0, 1)
     assert not begun.folder.exists() or begun.folder == fresh.folder
 
@@ -172,7 +174,7 @@ def test_a_block_is_checked_before_it_is_written(store):
     with pytest.raises(ValueError, match="is needed"):
         begun.write(0, block[1:])
     with pytest.raises(ValueError, match="takes"):
-        begun.write(0, block, block)
+        begun.write(0, block, {"uncertainty": block})
     block[3, 3, 3] = 4
     with pytest.raises(InvalidVolume, match=r"no organ: 4\."):
         begun.write(0, block)
@@ -227,7 +229,7 @@ def test_other_programs_see_the_labels_with_names_colours_and_units(store):
     from ome_zarr_models.v05.image_label import ImageLabel
     from yaozarrs import validate_zarr_store
 
-    drain(written(store, uncertainty=True).commit())
+    drain(written(store, extras=(Extra("uncertainty"),)).commit())
     nodes = list(Reader(parse_url(store / "labels" / "teacher.1"))())
     (node,) = [one for one in nodes if "color" in one.metadata]
     np.testing.assert_array_equal(np.asarray(node.data[0]), ids())

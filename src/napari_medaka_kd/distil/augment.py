@@ -76,6 +76,16 @@ def bend_space(image: Tensor, target: Tensor, weight: Tensor, bend: Bend) -> tup
     return moved, carried[:, 0].round().long() + IGNORE, carried[:, 1]
 
 
+def bend_roots(roots: Tensor, bend: Bend, row: int) -> Tensor:
+    """Turn, scale and mirror the roots of soft labels (classes, Z, Y, X) as ``row`` of the batch; linear, as the image.
+
+    What comes from outside the patch is that of its edge; nothing is learned there.
+    """
+    matrix = torch.cat((bend.matrices[row : row + 1], torch.zeros(1, 3, 1)), dim=2)
+    grid = functional.affine_grid(matrix, [1, 1, *roots.shape[1:]], align_corners=False)
+    return functional.grid_sample(roots[None], grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
+
+
 def bend_intensity(image: Tensor, bend: Bend) -> Tensor:
     """Blur, gamma, gain, offset and noise on channel 0 of (B, C, Z, Y, X); coordinates stay as they are."""
     scan = _blurred(image[:, 0], bend.blur)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from napari_medaka_kd.networks import soft
 from napari_medaka_kd.networks.inputs import encode
 from napari_medaka_kd.volumes.organ_index import index_of
 from napari_medaka_kd.volumes.patches import Pair, Patch, PatchReader, Recipe
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from napari_medaka_kd.settings import AugmentSettings, NetworkSettings, PatchSettings
     from napari_medaka_kd.volumes.body import Body
+    from napari_medaka_kd.volumes.channels import Channels
     from napari_medaka_kd.volumes.labels import LabelMap
 
 _KEEP_IN_MEMORY = 64_000_000  # voxels of a volume that is read once and kept
@@ -43,6 +45,8 @@ class Source:
         (slabs, classes) float32 in 0…1: how far its labels are believed, by slab in z and by class; ``None``: wholly.
     slab
         Voxels in z of one slab.
+    soft
+        The teacher's soft labels, where they were kept; they stay on the disk.
     """
 
     case: str
@@ -51,6 +55,7 @@ class Source:
     labels: LabelMap
     trust: npt.NDArray[np.float32] | None = None
     slab: int = 0
+    soft: Channels | None = None
 
     def loaded(self) -> Source:
         """This animal, read into memory."""
@@ -60,7 +65,7 @@ class Source:
     def pair(self) -> Pair:
         """What a :class:`PatchReader` takes patches from."""
         image, labels = self.image.levels[0], self.labels.volume.levels[0]
-        return Pair(image, labels, index_of(self.labels), self.labels.schema.ids, self.body)
+        return Pair(image, labels, index_of(self.labels), self.labels.schema.ids, self.body, self.soft)
 
 
 @dataclass(frozen=True)
@@ -89,11 +94,17 @@ class Diet:
             for step, some, others in zip(count(first), given.play(first), more, strict=False):
                 shown = [self._shown(labelled[patch.pair], patch) for patch in some]
                 shown += [self._shown(unlabelled[patch.pair], patch) for patch in others]
-                yield self._batch(step, len(some), shown)
+                yield self._batch(step, len(some), shown, [patch.soft for patch in others])
 
         return play
 
-    def _batch(self, step: int, labelled: int, shown: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Batch:
+    def _batch(
+        self,
+        step: int,
+        labelled: int,
+        shown: Sequence[tuple[Tensor, Tensor, Tensor]],
+        packed: Sequence[npt.NDArray[np.uint8] | None],
+    ) -> Batch:
         rng = np.random.default_rng((self.seed, step))
         image, target, weight = (torch.stack(parts) for parts in zip(*shown, strict=True))
         bend = augment.draw(self.augment, len(image), self.patches.patch, rng)
@@ -110,6 +121,7 @@ class Diet:
             clean=clean,
             donor=donor,
             pasted=pasted,
+            soft=_bent_soft(packed, bend, labelled),
         )
 
     def _shown(self, source: Source, patch: Patch) -> tuple[Tensor, Tensor, Tensor]:
@@ -151,6 +163,15 @@ def class_balance(sources: Sequence[Source], classes: int, exponent: float) -> T
     frequency = np.maximum(counts / counts.sum(), 1e-5)
     factors = frequency**-exponent
     return torch.from_numpy((factors / factors.mean()).astype(np.float32))
+
+
+def _bent_soft(packed: Sequence[npt.NDArray[np.uint8] | None], bend: augment.Bend, labelled: int) -> dict[int, Tensor]:
+    """By row, the logits that were kept of the rows after the ``labelled`` ones, bent as the patches are."""
+    rows = {labelled + row: each for row, each in enumerate(packed) if each is not None}
+    return {
+        row: soft.logits(augment.bend_roots(soft.unpack(torch.from_numpy(each.copy())), bend, row))
+        for row, each in rows.items()
+    }
 
 
 def _inside(region: Region, shape: Shape) -> npt.NDArray[np.bool_]:

@@ -28,7 +28,7 @@ class Lesson:
     labelled, unlabelled
         Animals with a person's labels; animals with the teacher's, and how far each is trusted.
     student, teacher
-        The network to train, perhaps warm; the one to ask.
+        The network to train, perhaps warm; the one to ask, ``None`` where all that it would say was kept.
     looks
         What the student looks like.
     watch
@@ -38,7 +38,7 @@ class Lesson:
     labelled: tuple[Source, ...]
     unlabelled: tuple[Source, ...]
     student: nn.Module
-    teacher: nn.Module
+    teacher: nn.Module | None
     looks: NetworkSettings
     watch: Watch | None = None
 

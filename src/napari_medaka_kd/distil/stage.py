@@ -31,6 +31,9 @@ class Batch:
         Like ``image``, in the same geometry but with the intensities as scanned and nothing pasted: the teacher's view.
     donor, pasted
         (B,) int64 and (B, 1, Z, Y, X) bool: which row's voxels were pasted into which place.
+    soft
+        By row, the teacher's logits (classes, Z, Y, X) float32 in the geometry of ``clean``, up to a constant a voxel;
+        for the rows of animals whose soft labels were kept.
     """
 
     step: int
@@ -41,11 +44,13 @@ class Batch:
     clean: Tensor
     donor: Tensor
     pasted: Tensor
+    soft: Mapping[int, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> Batch:
         """This batch on ``device``."""
         tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return Batch(step=self.step, labelled=self.labelled, **tensors)
+        soft = {row: logits.to(device) for row, logits in self.soft.items()}
+        return Batch(step=self.step, labelled=self.labelled, soft=soft, **tensors)
 
     def mixed(self, answers: Tensor) -> Tensor:
         """``answers`` to the clean rows, (B, C, Z, Y, X), cut and pasted as the image was."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_medaka_kd.errors import InvalidVolume, UserError
-from napari_medaka_kd.volumes.label_generation import UNCERTAINTY
+from napari_medaka_kd.volumes.label_extras import DISAGREEMENT, UNCERTAINTY, extra_folder
 from napari_medaka_kd.volumes.label_legend import Legend, label_folders, read_legend
 from napari_medaka_kd.volumes.label_list import split_name
 from napari_medaka_kd.volumes.open import open_store
@@ -88,10 +88,13 @@ def _labels(placed: _Placed, legend: Legend, name: str = "") -> LayerData:
 
 
 def _doubt(labels: _Placed, name: str) -> list[LayerData]:
-    folder = labels.image.root / UNCERTAINTY
-    if not labels.image.ours or not folder.is_dir() or folder.is_symlink():
-        return []
-    return [doubt_layer(open_store(folder), labels.grid, name=f"{name} {UNCERTAINTY}")]
+    """Its uncertainty and disagreement, where it has them."""
+    kept = {each: extra_folder(labels.image.root, each) for each in (UNCERTAINTY, DISAGREEMENT) if labels.image.ours}
+    return [
+        doubt_layer(open_store(folder), labels.grid, name=f"{name} {each}")
+        for each, folder in kept.items()
+        if folder is not None
+    ]
 
 
 def _place(path: Path, scan: _Placed | None = None) -> _Placed:

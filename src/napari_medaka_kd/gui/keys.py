@@ -76,7 +76,7 @@ KEYS: dict[str, Key] = {
         Key("T", "Next organ", "the next organ in these slices", lambda s, _: s.next_organ(1)),
         Key("Q", "Organ before", "the organ before, in these slices", lambda s, _: s.next_organ(-1)),
         Key("G", "Worst spot", "where the teacher doubts it most", lambda s, _: s.go_to_worst()),
-        Key("U", "Overlay", "organs, organs with doubt, nothing", lambda s, _: s.cycle_overlay()),
+        Key("U", "Overlay", "organs, with doubt, with disagreement, nothing", lambda _, scene: scene.cycle_overlays()),
         Key("K", "Outline", "organs as outlines or filled", lambda _, scene: scene.outline()),
         Key("H", "Hide", "hold it to see the scan alone", _hold),
         Key("Control-Z", "Undo", "take back the last stroke, or the last verdict", lambda s, _: s.undo()),

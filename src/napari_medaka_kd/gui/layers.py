@@ -16,6 +16,7 @@ from .ahead import read_ahead
 from .colours import GHOST, isolate, name_organs
 from .crop import CropLayer
 from .gaze import Gaze
+from .session import OVERLAYS
 from .shown import Shown, blank, gather, lay_crop_over
 from .spoken import spoken
 
@@ -143,8 +144,10 @@ class Scene:
             self.redrawn.emit()
 
     def cycle_overlays(self) -> None:
-        """Organs, organs with the teacher's doubt, nothing, and so on."""
-        self.session.cycle_overlay()
+        """Organs, with the teacher's doubt, with its disagreement where there is such a map, nothing, and so on."""
+        known = self.shown is not None and self.shown.disagreement is not None
+        more = known or self.session.overlay == "disagreement"
+        self.session.cycle_overlay((*OVERLAYS[:2], "disagreement", *OVERLAYS[2:]) if more else OVERLAYS)
 
     def hide(self, hidden: bool) -> None:
         """Show the scan alone, or all of it again."""
@@ -205,13 +208,20 @@ class Scene:
             layer.metadata["schema"] = schema
             layer.features = name_organs(schema)
             self._colour()
-        made = "uncertainty" not in self._layers
-        doubt = shown.doubt or blank(shown.scan, np.dtype(np.uint8))
-        looks = {"contrast_limits": (0, 255), "colormap": "magma", "blending": "additive", "opacity": _DOUBT}
-        self._fill("uncertainty", doubt, Image, visible=self._is_visible("uncertainty"), **looks)
+        self._fill_map("uncertainty", shown.doubt, "magma")
+        if shown.disagreement is not None or "disagreement" in self._layers:
+            self._fill_map("disagreement", shown.disagreement, "viridis")
+        self._show_overlays()
+
+    def _fill_map(self, name: str, values: Volume | None, colours: str) -> None:
+        """A map of bytes as a glow over the organs; blank where there is none."""
+        assert self.shown is not None
+        made = name not in self._layers
+        looks = {"contrast_limits": (0, 255), "colormap": colours, "blending": "additive", "opacity": _DOUBT}
+        values = values or blank(self.shown.scan, np.dtype(np.uint8))
+        self._fill(name, values, Image, visible=self._is_visible(name), **looks)
         if made:
             self.activate("organs")  # the status bar then names the organ under the cursor
-        self._show_overlays()
 
     def _fill(self, name: str, volume: Volume, kind: type[Layer], **looks: Any) -> Any:
         """The layer of that name, made where there is none, with the levels of ``volume`` in it."""
@@ -240,8 +250,13 @@ class Scene:
             return False
         if name == "correction":
             return self.crop is not None
-        wanted = {"organs": ("organs", "both"), "uncertainty": ("both",)}[name]
-        return self.session.overlay in wanted and (name == "organs" or self.shown.doubt is not None)
+        if name == "organs":
+            return self.session.overlay != "none"
+        overlay, values = {
+            "uncertainty": ("both", self.shown.doubt),
+            "disagreement": ("disagreement", self.shown.disagreement),
+        }[name]
+        return self.session.overlay == overlay and values is not None
 
     @spoken
     def _show_overlays(self, _: str = "") -> None:

@@ -249,9 +249,9 @@ class Session:
         if self.project is not None and self.review.item is not None:
             self.moved.emit(worst_spot(self.project, self.review.item, self.checkpoint))
 
-    def cycle_overlay(self) -> None:
-        """Organs, organs with the teacher's doubt, nothing, and so on."""
-        self.set_overlay(OVERLAYS[(OVERLAYS.index(self.overlay) + 1) % len(OVERLAYS)])
+    def cycle_overlay(self, among: tuple[str, ...] = OVERLAYS) -> None:
+        """The next of ``among``: organs, organs with the teacher's doubt, nothing, and so on."""
+        self.set_overlay(among[(among.index(self.overlay) + 1) % len(among)])
 
     def set_overlay(self, overlay: str) -> None:
         self.overlay = overlay

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medaka_kd.volumes.deepen import as_shape, deepen, strides
-from napari_medaka_kd.volumes.label_store import open_uncertainty
+from napari_medaka_kd.volumes.label_extras import DISAGREEMENT, UNCERTAINTY
+from napari_medaka_kd.volumes.label_store import open_extra
 from napari_medaka_kd.volumes.lazy import DiskArray
 from napari_medaka_kd.volumes.volume import Region, Volume, extent
 from napari_medaka_kd.workflow.correct import corrected_labels
@@ -32,8 +33,8 @@ class Shown:
         Between which intensities the animal's tissue lies.
     organs
         Organ ids; nothing but background where nobody has labelled or proposed.
-    doubt
-        uint8, 0 sure … 255; ``None`` where there is none.
+    doubt, disagreement
+        uint8, 0 sure … 255, and 0 agreed … 255; ``None`` where there is none.
     """
 
     case: Case
@@ -41,6 +42,7 @@ class Shown:
     window: tuple[float, float]
     organs: Volume
     doubt: Volume | None
+    disagreement: Volume | None = None
 
 
 def gather(project: Project, case: Case, checkpoint: str, growing: Growing | None) -> Shown:
@@ -52,10 +54,11 @@ def gather(project: Project, case: Case, checkpoint: str, growing: Growing | Non
         If the scan or its labels are damaged.
     """
     scan = deepen(open_scan(case), None)
-    organs, doubt = _find_labels(project, case, checkpoint, growing)
+    organs, doubt, differ = _find_labels(project, case, checkpoint, growing)
     if organs is None:
         organs = blank(scan, case.schema.dtype)
-    return Shown(case, scan, case.body.window, deepen(organs, scan), None if doubt is None else deepen(doubt, scan))
+    maps = (None if each is None else deepen(each, scan) for each in (doubt, differ))
+    return Shown(case, scan, case.body.window, deepen(organs, scan), *maps)
 
 
 def open_scan(case: Case) -> Volume:
@@ -89,14 +92,16 @@ def _open_scan(case: Case, _: int) -> Volume:
 
 def _find_labels(
     project: Project, case: Case, checkpoint: str, growing: Growing | None
-) -> tuple[Volume | None, Volume | None]:
-    """(organs, doubt)."""
+) -> tuple[Volume | None, Volume | None, Volume | None]:
+    """(organs, doubt, disagreement)."""
     if growing is not None:
-        return growing.labels, growing.uncertainty
+        return growing.labels, growing.uncertainty, growing.disagreement
     names = case.label_names
     if checkpoint in names:
-        return corrected_labels(project, case, checkpoint).volume, open_uncertainty(case.store, checkpoint)
-    return (case.labels(_MANUAL).volume, None) if _MANUAL in names else (None, None)
+        organs = corrected_labels(project, case, checkpoint).volume
+        doubt, differ = (open_extra(case.store, checkpoint, name) for name in (UNCERTAINTY, DISAGREEMENT))
+        return organs, doubt, differ
+    return case.labels(_MANUAL).volume if _MANUAL in names else None, None, None
 
 
 def _patch(organs: Volume, level: int, region: Region, crop: npt.NDArray[Any] | None) -> DiskArray:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: (organ's class, first z, last z + 1)
 Unit: TypeAlias = tuple[int, int, int]
 
-#: In this order everywhere; the critic's logit is appended by whoever has a critic.
+#: In this order everywhere; what second looks say and the critic's logit are appended by whoever has them.
 FEATURES = (
     "confidence",
     "least confident tenth",
@@ -32,9 +32,18 @@ FEATURES = (
     "texture",
 )
 
+SECOND_LOOKS = ("disagreement", "disagreement around")  # in it, and about it; 0 where nobody looked again
+CRITIC = "critic"  # its logit, last
 
-#: The slope to expect of each before any lesson, and last of the critic's logit: how loud it speaks for a good organ.
-PRIOR = (1.5, 0.5, 0.0, -0.3, -0.5, -0.3, -0.1, 0.1, -0.1, 0.0, 0.3)
+_SLOPES = (1.5, 0.5, 0.0, -0.3, -0.5, -0.3, -0.1, 0.1, -0.1, 0.0)
+#: The slope to expect of each before any lesson: how loud it speaks for a good organ.
+PRIOR = {**dict(zip(FEATURES, _SLOPES, strict=True)), "disagreement": -0.5, "disagreement around": 0.0, CRITIC: 0.3}
+
+
+def columns(count: int) -> tuple[str, ...]:
+    """The names of ``count`` numbers of evidence: the features, two of second looks if there are any, the critic's."""
+    again, critic = divmod(count - len(FEATURES), len(SECOND_LOOKS))
+    return (*FEATURES, *SECOND_LOOKS * again, *(CRITIC,) * critic)
 
 
 @dataclass(frozen=True)
@@ -49,17 +58,26 @@ class Reading:
         int64.
     doubt
         uint8; 255 is no confidence at all.
+    disagreement
+        uint8, of second looks; ``None`` where it is not to be looked at.
     """
 
     image: npt.NDArray[np.float32]
     classes: npt.NDArray[np.int64]
     doubt: npt.NDArray[np.uint8]
     body: Body
+    disagreement: npt.NDArray[np.uint8] | None = None
 
 
-def read(image: npt.NDArray[Any], classes: npt.NDArray[np.int64], doubt: npt.NDArray[np.uint8], body: Body) -> Reading:
+def read(
+    image: npt.NDArray[Any],
+    classes: npt.NDArray[np.int64],
+    doubt: npt.NDArray[np.uint8],
+    body: Body,
+    disagreement: npt.NDArray[np.uint8] | None = None,
+) -> Reading:
     """Scanned intensities → a :class:`Reading`."""
-    return Reading(normalise(image, body.window), classes, doubt, body)
+    return Reading(normalise(image, body.window), classes, doubt, body, disagreement)
 
 
 def slabs(depth: int, slab: int) -> list[tuple[int, int]]:
@@ -69,7 +87,7 @@ def slabs(depth: int, slab: int) -> list[tuple[int, int]]:
 
 
 def gather(reading: Reading, slab: int, cohort: Cohort) -> Mapping[Unit, npt.NDArray[np.float64]]:
-    """The features, (len(FEATURES),) float64 and finite, of each organ present in each slab."""
+    """The features of each organ present in each slab, float64 and finite; second looks' too where there were any."""
     found = {}
     for first, last in slabs(len(reading.classes), slab):
         part = reading.classes[first:last]
@@ -114,6 +132,10 @@ def _features(
     outside = 1 - reading.doubt[wide][around] / 255
     intensities = reading.image[region][mask]
     pieces = np.bincount(ndimage.label(mask)[0].ravel())[1:]
+    again: list[float] = []
+    if reading.disagreement is not None:
+        about = reading.disagreement[wide][around]
+        again = [float(each.mean()) / 255 if each.size else 0.0 for each in (reading.disagreement[region][mask], about)]
     usual = cohort.compare(organ, mask, region, reading.body, float(intensities.mean()))
     return np.array(
         [
@@ -127,6 +149,7 @@ def _features(
             pieces.max() / pieces.sum(),
             abs(usual.brightness),
             intensities.std(),
+            *again,
         ]
     )
 

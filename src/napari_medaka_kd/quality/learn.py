@@ -19,15 +19,16 @@ from .cohort import learn_cohort
 from .corrupt import corrupt
 from .critic import View, judged_views, train_critic
 from .distort import bend, distort
-from .evidence import PRIOR, Reading, overlaps, read
+from .evidence import PRIOR, Reading, columns, overlaps, read
 from .quality import Quality
 
 if TYPE_CHECKING:
     from napari_medaka_kd.settings import QualitySettings
     from napari_medaka_kd.volumes.body import Body
 
-#: (number of the animal, its scan (z, y, x), perhaps distorted) → classes int64 and doubt uint8.
-Predict: TypeAlias = Callable[[int, npt.NDArray[Any]], tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]]
+#: (number of the animal, its scan (z, y, x), perhaps distorted) → classes int64 and doubt uint8; disagreement, too,
+#: where the teacher looks again, and then always.
+Predict: TypeAlias = Callable[[int, npt.NDArray[Any]], tuple[npt.NDArray[Any], ...]]
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ def learn_quality(
         for example in lessons:
             views += judged_views(example.reading, example.truth, settings.slab, organs, settings.good_iou)
         critic = yield from train_critic(views, organs, settings.critic_steps, settings.seed)
-    quality = Quality(organs, settings.slab, cohort, critic, None, None)
+    looks_again = any(example.reading.disagreement is not None for example in trials)
+    quality = Quality(organs, settings.slab, cohort, critic, None, None, looks_again)
     rows = [_rows(quality, example, settings.good_iou) for example in trials if example.reading.classes.any()]
     if not rows:
         raise UserError("The teacher finds no organ in any labelled animal.", "Train it for longer, then score again.")
@@ -99,8 +101,8 @@ def refit(
 
 
 def _prior(examples: Examples) -> tuple[float, ...]:
-    """What to expect of each column; the last, the critic's, is only there where there is a critic."""
-    return PRIOR[: examples.evidence.shape[1]]
+    """What to expect of each column."""
+    return tuple(PRIOR[name] for name in columns(examples.evidence.shape[1]))
 
 
 @dataclass(frozen=True)
@@ -117,10 +119,10 @@ def _example(animal: Labelled, number: int, copy: int, predict: Predict, setting
     severity = copy / max(1, settings.copies - 1)
     image, truth = bend(animal.image, animal.classes, severity, rng)
     scan = distort(image, severity, rng)
-    classes, doubt = predict(number, scan)
+    classes, doubt, *again = predict(number, scan)
     if copy % 4 == 2:
         classes = corrupt(classes, rng)
-    return _Example(number, read(scan, classes, doubt, animal.body), truth)
+    return _Example(number, read(scan, classes, doubt, animal.body, *again), truth)
 
 
 def _rows(quality: Quality, example: _Example, good_iou: float) -> Examples:

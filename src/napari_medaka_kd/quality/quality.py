@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -15,7 +15,7 @@ from napari_medaka_kd.volumes.atomic import replace_file
 
 from .classifier import Classifier, Examples
 from .cohort import Cohort
-from .evidence import FEATURES, Reading, Unit, gather
+from .evidence import Reading, Unit, columns, gather
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +39,7 @@ class QualityScore:
     score
         The probability that a person would accept it.
     evidence
-        The numbers it was judged by: :data:`FEATURES`, and the critic's logit where there is a critic.
+        The numbers it was judged by: those that :func:`~.evidence.columns` names.
     reasons
         The two things that speak most against it, in words.
     """
@@ -53,7 +53,14 @@ class QualityScore:
 
 @dataclass(frozen=True)
 class Quality:
-    """A cohort, perhaps a critic, a classifier, and the examples that it can be refitted to."""
+    """A cohort, perhaps a critic, a classifier, and the examples that it can be refitted to.
+
+    Attributes
+    ----------
+    looks_again
+        Whether it learned from second looks. If so and a reading has none, it takes them to have agreed; if not, it
+        does without them.
+    """
 
     organs: int
     slab: int
@@ -61,10 +68,12 @@ class Quality:
     critic: Critic | None
     classifier: Classifier | None
     examples: Examples | None
+    looks_again: bool = False
 
     def evidence(self, reading: Reading) -> Mapping[Unit, npt.NDArray[np.float64]]:
         """Everything known of each organ present in each slab of ``reading``."""
-        found = gather(reading, self.slab, self.cohort)
+        seen = np.zeros_like(reading.doubt) if reading.disagreement is None else reading.disagreement
+        found = gather(replace(reading, disagreement=seen if self.looks_again else None), self.slab, self.cohort)
         if self.critic is None:
             return found
         from .critic import criticise
@@ -95,6 +104,7 @@ class Quality:
             replace_file(folder / CRITIC, save(self.critic.state_dict()))
         replace_file(folder / TABLES, _packed(vars(self.cohort) | vars(self.examples)))
         card = {"organs": self.organs, "slab": self.slab, "critic": self.critic is not None}
+        card |= {"looks_again": True} if self.looks_again else {}
         replace_file(folder / CLASSIFIER, json.dumps(card | {"classifier": self.classifier.model_dump()}).encode())
 
     @classmethod
@@ -118,7 +128,7 @@ class Quality:
             raise UserError(
                 f"There is no usable quality classifier in {str(folder)!r}: {reason}.", "Run: medaka-kd score."
             ) from error
-        return cls(card["organs"], card["slab"], cohort, critic, classifier, examples)
+        return cls(card["organs"], card["slab"], cohort, critic, classifier, examples, bool(card.get("looks_again")))
 
 
 _WORDS = {
@@ -132,13 +142,15 @@ _WORDS = {
     "largest piece": "its largest piece is {percent:.0f} % of it",
     "brightness off cohort": "its brightness is {value:.1f} spreads off the cohort's",
     "texture": "its texture is unusual",
+    "disagreement": "looked at again, the teacher says otherwise",
+    "disagreement around": "looked at again, its border lies elsewhere",
     "critic": "it does not look right to the critic",
 }
 
 
 def _reasons(row: npt.NDArray[np.float64], contributions: npt.NDArray[np.float64]) -> tuple[str, ...]:
     worst = [place for place in np.argsort(contributions)[:2] if contributions[place] < -0.5]
-    return tuple(_worded((*FEATURES, "critic")[place], float(row[place])) for place in worst)
+    return tuple(_worded(columns(len(row))[place], float(row[place])) for place in worst)
 
 
 def _worded(feature: str, value: float) -> str:

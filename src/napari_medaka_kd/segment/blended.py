@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import psutil
+import torch
 
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.networks.backends.foreign_backend import ForeignBackend
 from napari_medaka_kd.networks.foreign import ForeignSettings, is_blended
 from napari_medaka_kd.networks.inputs import encode
+from napari_medaka_kd.networks.soft import pack
+from napari_medaka_kd.volumes.label_extras import SOFT, UNCERTAINTY
 from napari_medaka_kd.volumes.volume import Region, Shape, Volume, extent
 
 from .segmenter import Answer, Segmenter, is_out_of_memory
@@ -54,6 +57,11 @@ class BlendedSegmenter(Segmenter):
     """
 
     def __init__(self, network: nn.Module, looks: Looks, settings: SegmentSettings) -> None:
+        if settings.disagreement != "none":
+            raise UserError(
+                "The windows of this network are blended, and blended windows are not looked at again.",
+                "Set disagreement to none.",
+            )
         super().__init__(network, looks, settings, halo=(0, 0, 0))
         self.foreign = ForeignBackend(self.network, self.precision)
         assert isinstance(looks, ForeignSettings)
@@ -198,19 +206,23 @@ class _Roll:
         """Say of ``planes``, to which no window will add, what they are."""
         slab = self.slab[:, : planes.stop - planes.start]
         classes = slab[:-1].argmax(axis=0).astype(np.uint16)
-        agreed = slab[:-1].max(axis=0) / np.maximum(slab[-1], 1e-12)
-        doubt = np.where(slab[-1] > 0, np.rint((1 - agreed) * 255).clip(0, 255), 0).astype(np.uint8)
+        most = slab[:-1].max(axis=0)
+        agreed = most / np.maximum(slab[-1], 1e-12)
+        maps = {UNCERTAINTY: np.where(slab[-1] > 0, np.rint((1 - agreed) * 255).clip(0, 255), 0).astype(np.uint8)}
+        if self.segmenter.settings.soft:
+            maps[SOFT] = _packed(slab[:-1], most)
         covered = (planes, self.rows, self.columns)
         for number, region in self.blocks:
             box = _common(_common(region, covered), self.body.box)
             if all(side.start < side.stop for side in box):
-                here = tuple(slice(b.start - c.start, b.stop - c.start) for b, c in zip(box, covered, strict=True))
-                self._put(number, region, box, Answer(classes[here], doubt[here]))
+                z, y, x = (slice(b.start - c.start, b.stop - c.start) for b, c in zip(box, covered, strict=True))
+                part = {name: values[..., z, y, x] for name, values in maps.items()}
+                self._put(number, region, box, Answer(classes[z, y, x], part))
 
     def _put(self, number: int, region: Region, box: Region, part: Answer) -> None:
         inside = self.body.inside(box)
-        part = part if inside is None else Answer(part.classes * inside, part.doubt * inside)
-        self.answers.setdefault(number, Answer.nothing(extent(region))).put(region, part, box)
+        part = part if inside is None else part.within(inside)
+        self.answers.setdefault(number, self.segmenter.nothing(extent(region))).put(region, part, box)
 
     def _roll(self, planes: int) -> None:
         for layer in self.slab:  # one at a time: a copy is made
@@ -219,7 +231,13 @@ class _Roll:
 
     def _take(self, block: Block) -> Answered:
         number, region = block
-        return number, self.answers.pop(number, None) or Answer.nothing(extent(region))
+        return number, self.answers.pop(number, None) or self.segmenter.nothing(extent(region))
+
+
+def _packed(votes: Floats, most: Floats) -> npt.NDArray[np.uint8]:
+    """Soft labels of weighed ``votes`` (classes, z, y, x) and their maximum; nothing where there was no vote."""
+    largest = torch.from_numpy(np.maximum(most, np.finfo(np.float32).tiny))
+    return np.stack([pack(torch.from_numpy(each), largest).numpy() for each in votes])
 
 
 def _meet(one: slice, other: slice) -> bool:

@@ -14,8 +14,9 @@ from napari_medaka_kd.networks.checkpoint import Checkpoint
 from napari_medaka_kd.volumes.label_store import begin_labels
 from napari_medaka_kd.volumes.volume import extent
 
+from .asked import asked_extras
 from .errand import Errand, decide, run_errand
-from .run import fingerprint_of, nearest
+from .run import fingerprint_of, nearest, of_whom
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -153,7 +154,8 @@ class _Cohort:
         store = scan.volume.source
         assert store is not None
         fingerprint = fingerprint_of(self._card, scan.volume, scan.body, how)
-        generation = begin_labels(store, self._card.name, self._card.organs, fingerprint, uncertainty=True)
+        extras = of_whom(asked_extras(self._settings, self._card.organs.classes), self._card)
+        generation = begin_labels(store, self._card.name, self._card.organs, fingerprint, extras)
         labels, weights = (generation.folder.resolve(), fingerprint), self._card.weights_sha256
         errand = Errand(labels, store.resolve(), scan.body, self._folder, weights, how)
         return _Map(scan, generation, errand, _groups(generation, scan.first, self._cluster.look()))

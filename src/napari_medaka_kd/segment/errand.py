@@ -47,6 +47,8 @@ class How:
         Its name.
     computes
         What is in the fingerprint of the labels.
+    soft, disagreement, rounds
+        What is asked beside them, as the settings have it.
     """
 
     tile: Shape
@@ -55,6 +57,9 @@ class How:
     precision: str
     backend: str
     computes: str
+    soft: bool
+    disagreement: str
+    rounds: int
 
     @classmethod
     def of(cls, segmenter: Segmenter) -> Self:
@@ -65,6 +70,9 @@ class How:
             str(segmenter.precision).removeprefix("torch."),
             segmenter.backend.name,
             segmenter.computes,
+            segmenter.settings.soft,
+            segmenter.settings.disagreement,
+            segmenter.settings.rounds,
         )
 
 
@@ -127,7 +135,7 @@ def run_errand(errand: Errand, numbers: tuple[int, ...]) -> list[tuple[int, npt.
             volume = open_volume(errand.scan)
         wanted = ((number, labels.blocks[number]) for number in numbers)
         return [
-            (number, labels.write(number, organs.to_ids(answer.classes), answer.doubt))
+            (number, labels.write(number, organs.to_ids(answer.classes), answer.maps))
             for number, answer in answers(segmenter, volume, errand.body, wanted)
         ]
 
@@ -147,7 +155,8 @@ def _prepare(errand: Errand) -> Segmenter:
     how, card = errand.how, Checkpoint.open(errand.checkpoint)
     if card.weights_sha256 != errand.weights:
         raise UserError(f"The checkpoint {card.name!r} was changed meanwhile.", "Run the same command again.")
-    settings = SegmentSettings.model_validate({"device": how.device, "precision": how.precision, "tile": how.tile})
+    names = ("device", "precision", "tile", "soft", "disagreement", "rounds")
+    settings = SegmentSettings.model_validate({name: getattr(how, name) for name in names})
     segmenter = Segmenter(card.load(errand.checkpoint), card.network, settings, how.halo)
     segmenter.compute_by(how.backend)
     if segmenter.computes != how.computes:

@@ -12,8 +12,6 @@ import numpy.typing as npt
 
 from napari_medaka_kd.volumes.volume import Region, extent
 
-from .segmenter import Answer
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from napari_medaka_kd.volumes.tiles import Tile
     from napari_medaka_kd.volumes.volume import Volume
 
-    from .segmenter import Segmenter
+    from .segmenter import Answer, Segmenter
 
 #: Bytes of decoded chunks: a row of blocks, halos included, of a scan 1024 voxels wide, so that most are decoded once.
 CACHE = 224 * 2**20
@@ -47,7 +45,7 @@ def answers(
     """
     answer: Answer | None = None
     for piece, image in _ahead(segmenter, volume, body, _pieces(segmenter, volume, body, blocks)):
-        answer = answer or Answer.nothing(extent(piece.block))
+        answer = answer or segmenter.nothing(extent(piece.block))
         if piece.tile is None:
             yield piece.index, answer
             answer = None

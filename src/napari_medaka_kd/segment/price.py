@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from napari_medaka_kd.volumes.label_extras import UNCERTAINTY, Extra
 from napari_medaka_kd.volumes.label_store import room_for
 from napari_medaka_kd.volumes.store_array import CACHE_BYTES, CHUNK, LABEL_SHARD
 from napari_medaka_kd.volumes.tiles import block_grid
@@ -16,7 +17,7 @@ from napari_medaka_kd.volumes.volume import extent
 from .cut import WORTH_IT, Cut
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import numpy.typing as npt
 
@@ -67,7 +68,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Written:
-    """What a voxel of a label map costs, with its doubt: where the animal is, or where air is.
+    """What a voxel of a label map costs, with all that is kept beside it: where the animal is, or where air is.
 
     Attributes
     ----------
@@ -173,8 +174,10 @@ class Forecast:
         return ", ".join([*parts, f"{in_bytes(self.disk)} disk"])
 
 
-def load_of(volume: Volume, body: Body, schema: LabelSchema, cut: Cut) -> Load:
-    """What segmenting ``volume`` asks for; nothing of it is read. About 10 µs a tile."""
+def load_of(
+    volume: Volume, body: Body, schema: LabelSchema, cut: Cut, extras: Sequence[Extra] = (Extra(UNCERTAINTY),)
+) -> Load:
+    """What segmenting ``volume`` asks for, ``extras`` included; nothing of it is read. About 10 µs a tile."""
     blocks = block_grid(volume.shape, LABEL_SHARD)
     tiles = [tile for block in blocks for tile in cut.tiles(volume.shape, body, block)]
     voxels = [cut.voxels(tile) for tile in tiles]
@@ -188,7 +191,7 @@ def load_of(volume: Volume, body: Body, schema: LabelSchema, cut: Cut) -> Load:
         air=total - animal,
         block=math.prod(extent(blocks[0])),
         scan=chunk_bytes(volume.shape, volume.dtype, tiles),
-        room=room_for(volume, schema, uncertainty=True),
+        room=room_for(volume, schema, extras),
     )
 
 
@@ -197,8 +200,8 @@ def forecast(case: str, load: Load, prices: Prices) -> Forecast:
 
     Time: until the first tile, then computing and writing, beside one another where a processor is left for that (the
     last block has nothing to be written beside), then pyramids. Memory: the program and its network, one tile, two
-    blocks, and the scan's chunks in the cache, up to its limit. Disk: labels and doubt where the animal is and where
-    air is, with their pyramids.
+    blocks, and the scan's chunks in the cache, up to its limit. Disk: labels, and what is kept beside them, where the
+    animal is and where air is, with their pyramids.
     """
     compute = load.read * prices.pace
     beside = load.animal * prices.animal.beside + load.air * prices.air.beside

@@ -16,9 +16,9 @@ import numpy.typing as npt
 import psutil
 import torch
 
-from napari_medaka_kd.volumes.label_generation import UNCERTAINTY, LabelGeneration
+from napari_medaka_kd.job import drain
+from napari_medaka_kd.volumes.label_generation import LabelGeneration
 from napari_medaka_kd.volumes.label_store import plan_labels
-from napari_medaka_kd.volumes.pyramid import average, build_levels, plan_levels, stride
 from napari_medaka_kd.volumes.store_array import LABEL_SHARD
 from napari_medaka_kd.volumes.tiles import block_grid
 from napari_medaka_kd.volumes.volume import Shape, Volume, extent, whole
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from napari_medaka_kd.networks.checkpoint import Checkpoint
     from napari_medaka_kd.volumes.body import Body
+    from napari_medaka_kd.volumes.label_extras import Extra
     from napari_medaka_kd.volumes.labels import LabelSchema
     from napari_medaka_kd.volumes.tiles import Tile
 
@@ -47,6 +48,16 @@ class _Block:
 
     answer: Answer
     inside: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """Where blocks are written to see what that costs: an empty folder, for label maps of ``like``'s voxel size."""
+
+    folder: Path
+    like: Volume
+    organs: LabelSchema
+    extras: tuple[Extra, ...]
 
 
 def probe(volume: Volume, body: Body, card: Checkpoint, segmenter: Segmenter, folder: Path) -> Prices:
@@ -65,9 +76,11 @@ def probe(volume: Volume, body: Body, card: Checkpoint, segmenter: Segmenter, fo
     found, seconds = _ask(segmenter, volume, body, picked)
     cached = chunk_bytes(volume.shape, volume.dtype, [*middle, *picked[: len(found)]])
     with_tile = peak_memory() - cached
-    block = _collage(found, [body.inside(tile.core) for tile in picked], _block_shape(volume.shape))
-    animal, air = _written(block, volume, card.organs, folder)
-    _compute_and_write(segmenter, volume, body, picked[:1], (block, card.organs, folder))
+    desk = _Desk(folder, volume, card.organs, segmenter.extras)
+    nothing = segmenter.nothing(_block_shape(volume.shape))
+    block = _collage(found, [body.inside(tile.core) for tile in picked], nothing)
+    animal, air = _written(block, desk)
+    _compute_and_write(segmenter, body, picked[:1], block, desk)
     sizes = [segmenter.cut.voxels(tile) for tile in picked]
     paces = [each / size for each, size in zip(seconds[1:], sizes, strict=False)]
     pace = median(paces) if paces else 0.0
@@ -117,9 +130,10 @@ def _ask(segmenter: Segmenter, volume: Volume, body: Body, tiles: Sequence[Tile]
     return found[1:], seconds
 
 
-def _collage(found: Sequence[Answer], inside: Sequence[npt.NDArray[np.bool_] | None], shape: Shape) -> _Block:
-    """A block of ``shape`` filled with what was answered, over and over."""
-    block = _Block(Answer.nothing(shape), np.zeros(shape, bool))
+def _collage(found: Sequence[Answer], inside: Sequence[npt.NDArray[np.bool_] | None], nothing: Answer) -> _Block:
+    """The block ``nothing``, filled with what was answered, over and over."""
+    shape: Shape = nothing.classes.shape
+    block = _Block(nothing, np.zeros(shape, bool))
     if not found:
         return block
     pieces = cycle(zip(found, inside, strict=False))
@@ -127,16 +141,17 @@ def _collage(found: Sequence[Answer], inside: Sequence[npt.NDArray[np.bool_] | N
         answer, mask = next(pieces)
         common = whole(tuple(min(a, b) for a, b in zip(extent(place), answer.classes.shape, strict=True)))
         block.answer.classes[place][common] = answer.classes[common]
-        block.answer.doubt[place][common] = answer.doubt[common]
+        for name, values in block.answer.maps.items():
+            values[(..., *place)][(..., *common)] = answer.maps[name][(..., *common)]
         block.inside[place][common] = True if mask is None else mask[common]
     return block
 
 
-def _written(block: _Block, volume: Volume, organs: LabelSchema, folder: Path) -> tuple[Written, Written]:
+def _written(block: _Block, desk: _Desk) -> tuple[Written, Written]:
     """What a voxel costs where the animal is and where air is, from two blocks: ``block``, and one of nothing."""
     shape = block.inside.shape
-    air = _write(Answer.nothing(shape), volume, organs, folder / "air")
-    both = _write(block.answer, volume, organs, folder / "animal")
+    air = _write(Answer.nothing(shape, desk.extras), desk, "air")
+    both = _write(block.answer, desk, "animal")
     animal, rest = int(np.count_nonzero(block.inside)), int(np.count_nonzero(~block.inside))
     size = animal + rest
     a_voxel = Written(*(of / size for of in air))
@@ -145,37 +160,33 @@ def _written(block: _Block, volume: Volume, organs: LabelSchema, folder: Path) -
     return Written(*(max(of - rest * each / size, 0.0) / animal for of, each in zip(both, air, strict=True))), a_voxel
 
 
-def _write(answer: Answer, volume: Volume, organs: LabelSchema, folder: Path) -> tuple[float, float, float]:
-    """Seconds to write ``answer`` as a block, seconds for its ids and pyramids, and bytes on the disk."""
-    scan = Volume((answer.classes,), volume.voxel_size)
+def _write(answer: Answer, desk: _Desk, name: str) -> tuple[float, float, float]:
+    """Seconds to write ``answer`` as a block, seconds for its ids and what follows, and bytes on the disk."""
+    scan, folder = Volume((answer.classes,), desk.like.voxel_size), desk.folder / name
     folder.mkdir()
-    generation = LabelGeneration(folder, scan, plan_labels(scan, organs, "probe", uncertainty=True), organs)
+    plan = plan_labels(scan, desk.organs, "probe", desk.extras)
+    generation = LabelGeneration(folder, scan, plan, desk.organs)
     begun = time.monotonic()
-    ids = organs.to_ids(answer.classes)
+    ids = desk.organs.to_ids(answer.classes)
     mapped = time.monotonic()
-    generation.write(0, ids, answer.doubt)
+    generation.write(0, ids, answer.maps)
     written = time.monotonic()
-    levels = plan_levels(scan.shape, scan.voxel_size)
-    for place, shrink in ((folder, stride), (folder / UNCERTAINTY, average)):
-        for _ in build_levels(place, levels, shrink, "pyramid"):
-            pass
+    drain(generation.complete())
     generation.close()
     after = time.monotonic() - written + mapped - begun
     return written - mapped, after, float(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()))
 
 
-def _compute_and_write(
-    segmenter: Segmenter, volume: Volume, body: Body, tiles: Sequence[Tile], task: tuple[_Block, LabelSchema, Path]
-) -> None:
+def _compute_and_write(segmenter: Segmenter, body: Body, tiles: Sequence[Tile], block: _Block, desk: _Desk) -> None:
     """Hold what a run holds: a block being filled, and one being written while a tile is computed."""
-    block, organs, folder = task
-    filling = Answer(block.answer.classes.copy(), block.answer.doubt.copy())
+    maps = {name: values.copy() for name, values in block.answer.maps.items()}
+    filling = Answer(block.answer.classes.copy(), maps)
     with ThreadPoolExecutor(1, "write block") as writer:
-        writing = writer.submit(_write, block.answer, volume, organs, folder / "beside")
+        writing = writer.submit(_write, block.answer, desk, "beside")
         for tile in tiles:
-            segmenter.answer(volume, body, tile, segmenter.look(volume, body, tile))
+            segmenter.answer(desk.like, body, tile, segmenter.look(desk.like, body, tile))
         writing.result()
-    del filling
+    del filling, maps
 
 
 def _block_shape(shape: Shape) -> Shape:

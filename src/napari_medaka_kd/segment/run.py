@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_medaka_kd.job import Job, Progress
@@ -16,10 +17,11 @@ from .blended import BlendedSegmenter
 from .several import answers_of_several, assemble, other_devices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from napari_medaka_kd.networks.checkpoint import Checkpoint
     from napari_medaka_kd.volumes.body import Body
+    from napari_medaka_kd.volumes.label_extras import Extra
     from napari_medaka_kd.volumes.label_generation import LabelGeneration
     from napari_medaka_kd.volumes.labels import LabelMap
     from napari_medaka_kd.volumes.volume import Region, Triple, Volume
@@ -31,10 +33,13 @@ if TYPE_CHECKING:
 def segment(
     volume: Volume, body: Body, checkpoint: Checkpoint, segmenter: Segmenter, first: Triple | None = None
 ) -> Job[LabelMap]:
-    """Write the organs of ``volume`` into its store as the label map ``checkpoint.name``, with its uncertainty.
+    """Write the organs of ``volume`` into its store as the label map ``checkpoint.name``, with its uncertainty,
+    and the disagreement and soft labels that the segmenter was made to give.
 
-    Reading, computing and writing overlap; memory does not grow with the volume. Killed and called again with the same
-    checkpoint and volume, only the blocks not yet written are computed; closed, what is being written is kept.
+    Reading, computing and writing overlap; memory does not grow with the volume: it holds two blocks of 256³ voxels,
+    one that is computed and one that is written, of 4 bytes a voxel, and one more for each class where soft labels are
+    kept (8 classes: 400 MB in all). Killed and called again with the same checkpoint and volume, only the blocks not
+    yet written are computed; closed, what is being written is kept.
 
     Parameters
     ----------
@@ -46,8 +51,9 @@ def segment(
     """
     store = volume.source
     assert store is not None
+    extras = of_whom(segmenter.extras, checkpoint)
     fingerprint = fingerprint_of(checkpoint, volume, body, segmenter)
-    generation = begin_labels(store, checkpoint.name, checkpoint.organs, fingerprint, uncertainty=True)
+    generation = begin_labels(store, checkpoint.name, checkpoint.organs, fingerprint, extras)
     total, done = len(generation.blocks), len(generation.blocks) - len(generation.pending)
     yield Progress(f"segment {volume.name}", done, total)
     if isinstance(segmenter, BlendedSegmenter):
@@ -101,7 +107,7 @@ def _write(generation: LabelGeneration, checkpoint: Checkpoint, found: Iterator[
                 begun[1].result()
                 yield begun[0]
             ids = checkpoint.organs.to_ids(answer.classes)
-            begun = index, writer.submit(generation.write, index, ids, answer.doubt)
+            begun = index, writer.submit(generation.write, index, ids, answer.maps)
         if begun is not None:
             begun[1].result()
             yield begun[0]
@@ -115,3 +121,9 @@ def _timed(segmenter: Segmenter, found: Iterator[tuple[int, Answer]]) -> Iterato
         segmenter.seconds += time.monotonic() - begun
         yield index, answer
         begun = time.monotonic()
+
+
+def of_whom(extras: Iterable[Extra], checkpoint: Checkpoint) -> tuple[Extra, ...]:
+    """What is kept beside the labels, each with whose answer it is."""
+    weights = {"weights": checkpoint.weights_sha256}
+    return tuple(replace(extra, facts={**extra.facts, **weights}) for extra in extras)

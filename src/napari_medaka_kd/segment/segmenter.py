@@ -16,22 +16,27 @@ from napari_medaka_kd.networks.backends.choose import Sample, choose, is_chosen
 from napari_medaka_kd.networks.backends.foreign_backend import ForeignBackend, require_no_other
 from napari_medaka_kd.networks.backends.table import make
 from napari_medaka_kd.networks.backends.torch_backend import eager
+from napari_medaka_kd.networks.backends.verdict import classes_of
 from napari_medaka_kd.networks.build import network_stride
 from napari_medaka_kd.networks.device import choose_device, choose_precision
 from napari_medaka_kd.networks.foreign import ForeignSettings, Looks
 from napari_medaka_kd.networks.inputs import encode
 from napari_medaka_kd.networks.unet import Ensemble
+from napari_medaka_kd.volumes.label_extras import DISAGREEMENT, SOFT, UNCERTAINTY
 from napari_medaka_kd.volumes.volume import Region, Shape, Volume, extent, whole
 
+from .asked import asked_extras
 from .cut import WORTH_IT, Cut
+from .second_looks import disagree, second_looks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from napari_medaka_kd.networks.backends.backend import Backend
     from napari_medaka_kd.settings import SegmentSettings
     from napari_medaka_kd.volumes.body import Body
+    from napari_medaka_kd.volumes.label_extras import Extra
     from napari_medaka_kd.volumes.tiles import Tile
 
 _CORE = 128  # voxels of a tile that are answered, each way but x: two, evenly, in a block of label maps
@@ -46,24 +51,40 @@ class Answer:
     ----------
     classes
         (z, y, x) uint16, the most probable one.
-    doubt
-        (z, y, x) uint8: the mean over the members of 255·(1 − the probability that it gives the chosen class).
-        For a network alone that is 1 − max-softmax.
+    maps
+        What is kept beside them, uint8 by name, of the same shape behind its channels, if any:
+
+        - ``uncertainty``: the mean over the members of 255·(1 − the probability that it gives the chosen class). For a
+          network alone that is 1 − max-softmax.
+        - ``disagreement``, where it is asked for: :mod:`.second_looks`.
+        - ``soft``, where it is asked for: (classes, z, y, x), :mod:`napari_medaka_kd.networks.soft`.
     """
 
     classes: npt.NDArray[Any]
-    doubt: npt.NDArray[np.uint8]
+    maps: Mapping[str, npt.NDArray[np.uint8]]
+
+    @property
+    def doubt(self) -> npt.NDArray[np.uint8]:
+        """The uncertainty."""
+        return self.maps[UNCERTAINTY]
 
     @classmethod
-    def nothing(cls, shape: Shape) -> Answer:
+    def nothing(cls, shape: Shape, extras: Sequence[Extra]) -> Answer:
         """All background, and sure."""
-        return cls(np.zeros(shape, np.uint16), np.zeros(shape, np.uint8))
+        leading = {extra.name: (extra.channels,) if extra.channels else () for extra in extras}
+        maps = {name: np.zeros((*first, *shape), np.uint8) for name, first in leading.items()}
+        return cls(np.zeros(shape, np.uint16), maps)
 
     def put(self, region: Region, part: Answer, core: Region) -> None:
         """Fill in ``part``, which is about ``core``; this answer is about ``region``."""
-        place = tuple(slice(c.start - r.start, c.stop - r.start) for c, r in zip(core, region, strict=True))
-        self.classes[place] = part.classes
-        self.doubt[place] = part.doubt
+        z, y, x = (slice(c.start - r.start, c.stop - r.start) for c, r in zip(core, region, strict=True))
+        self.classes[z, y, x] = part.classes
+        for name, values in self.maps.items():
+            values[..., z, y, x] = part.maps[name]
+
+    def within(self, inside: npt.NDArray[np.bool_]) -> Answer:
+        """The same in the voxels ``inside``, and nothing elsewhere."""
+        return Answer(self.classes * inside, {name: values * inside for name, values in self.maps.items()})
 
 
 class Segmenter:
@@ -100,6 +121,7 @@ class Segmenter:
         z, y, x = (4 * step for step in self.stride)
         self.use_halo(halo or (z if looks.dimensions == 3 else 0, y, x))
         self.backend = self._plain()
+        self.look_again = second_looks(self.network, looks, settings, self.precision)
 
     def use_halo(self, halo: Shape) -> None:
         """Look that far around each core, (z, y, x)."""
@@ -118,7 +140,7 @@ class Segmenter:
             return require_no_other(self.settings.backend)
         tiles = self.tiles(volume.shape, body, whole(volume.shape))
         if self.settings.backend != "auto":
-            self.backend = make(self.settings.backend, self.network, self.looks, self.tile)
+            self.backend = make(self.settings.backend, self.network, self.looks, self.tile, self.settings.soft)
         elif (self.settings.precision == "auto" and tiles) and (
             len(tiles) * volumes >= WORTH_IT or is_chosen(self.network, self.looks, self.tile, folder)
         ):
@@ -126,6 +148,13 @@ class Segmenter:
             tile = small[len(small) // 2]
             sample = Sample(self.look(volume, body, tile), tile.inner)
             self.backend = choose(self.network, self.looks, self.tile, sample, folder)
+            if self.settings.soft:
+                self.backend = make(self.backend.name, self.network, self.looks, self.tile, soft=True)
+
+    @property
+    def extras(self) -> tuple[Extra, ...]:
+        """What it answers beside the classes."""
+        return asked_extras(self.settings, classes_of(self.network) if self.settings.soft else 0)
 
     def _small_tile(self) -> Shape:
         """With half the core, or less: enough to compare by."""
@@ -152,28 +181,34 @@ class Segmenter:
             return
         if isinstance(self.looks, ForeignSettings):
             return require_no_other(name)
-        self.backend = make(name, self.network, self.looks, self.tile)
+        self.backend = make(name, self.network, self.looks, self.tile, self.settings.soft)
 
     @property
     def computes(self) -> str:
-        """What computes, and how exactly."""
-        return f"{self.backend.name} ({self.device})"
+        """What computes, how exactly, and what beside the labels and their uncertainty."""
+        more = [" ".join((extra.name, *extra.facts.values())) for extra in self.extras[1:]]
+        return ", ".join((f"{self.backend.name} ({self.device})", *more))
 
     def _plain(self) -> Backend:
         """What any machine has."""
+        soft = self.settings.soft
         if isinstance(self.looks, ForeignSettings):
-            return ForeignBackend(self.network, self.precision)
-        return eager(f"torch {str(self.precision).removeprefix('torch.')}", self.network, self.looks, self.tile)
+            return ForeignBackend(self.network, self.precision, soft)
+        return eager(f"torch {str(self.precision).removeprefix('torch.')}", self.network, self.looks, self.tile, soft)
 
     def ask(self, volume: Volume, body: Body, region: Region) -> Answer:
         """The organs of ``region``; a tile with none of the body in it is background and is not read."""
         begun = time.monotonic()
-        answer = Answer.nothing(extent(region))
+        answer = self.nothing(extent(region))
         for tile in self.tiles(volume.shape, body, region):
             answer.put(region, self.answer(volume, body, tile, self.look(volume, body, tile)), tile.core)
         self.voxels += answer.classes.size
         self.seconds += time.monotonic() - begun
         return answer
+
+    def nothing(self, shape: Shape) -> Answer:
+        """An answer that is all background, and sure."""
+        return Answer.nothing(shape, self.extras)
 
     def tiles(self, shape: Shape, body: Body, region: Region) -> Sequence[Tile]:
         """The tiles that answer for the body in ``region`` of a volume of ``shape``."""
@@ -196,17 +231,25 @@ class Segmenter:
             If memory does not even suffice for the smallest tile.
         """
         try:
-            part = Answer(*self.backend(image, tile.inner))
+            part = self._look_at(image, tile.inner)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
             self._shrink(tile)
             return self._answer_in_parts(volume, body, tile.core)
         inside = body.inside(tile.core)
-        return part if inside is None else Answer(part.classes * inside, part.doubt * inside)
+        return part if inside is None else part.within(inside)
+
+    def _look_at(self, image: npt.NDArray[np.float32], inner: Region) -> Answer:
+        """What it says of ``inner``, on second looks too where they are asked for."""
+        classes, doubt, *soft = self.backend(image, inner)
+        maps = {UNCERTAINTY: doubt, **({SOFT: soft[0]} if soft else {})}
+        if self.settings.disagreement != "none":
+            maps[DISAGREEMENT] = disagree(classes, doubt, self.look_again(self.backend, image, inner))
+        return Answer(classes, maps)
 
     def _answer_in_parts(self, volume: Volume, body: Body, core: Region) -> Answer:
-        answer = Answer.nothing(extent(core))
+        answer = self.nothing(extent(core))
         for small in self.tiles(volume.shape, body, core):
             answer.put(core, self.answer(volume, body, small, self.look(volume, body, small)), small.core)
         return answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,8 @@ import numpy as np
 from napari_medaka_kd.errors import UserError
 
 from .atomic import replace_file
-from .label_generation import LOOK, UNCERTAINTY
+from .label_extras import DISAGREEMENT, UNCERTAINTY, planned
+from .label_generation import LOOK
 from .label_list import listed, split_name
 from .labels import LabelSchema
 from .lazy import DiskArray
@@ -22,6 +23,7 @@ from .store_array import Layout, lay_out, read_array
 from .volume import Region, Triple, Volume, extent
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import numpy.typing as npt
@@ -39,8 +41,8 @@ class Growing:
         Level-0 voxels of each block, (z, y, x), and the numbers of those that are on the disk.
     fingerprint
         Of all that determines the labels: with another one they are others, whatever the generation is called.
-    labels, uncertainty
-        Level 0 alone; organ ids and uint8 doubt, 0 in blocks that are not finished. ``None`` where no doubt is kept.
+    labels, maps
+        Level 0 alone; organ ids, and the maps that are kept beside them, by name; 0 in blocks that are not finished.
     """
 
     generation: str
@@ -48,8 +50,18 @@ class Growing:
     fingerprint: str = field(repr=False)
     blocks: tuple[Region, ...] = field(compare=False, repr=False)
     labels: Volume = field(compare=False, repr=False)
-    uncertainty: Volume | None = field(compare=False, repr=False)
+    maps: Mapping[str, Volume] = field(compare=False, repr=False)
     _store: Path = field(compare=False, repr=False)
+
+    @property
+    def uncertainty(self) -> Volume | None:
+        """The doubt, 0 (sure) … 255; ``None`` where none is kept."""
+        return self.maps.get(UNCERTAINTY)
+
+    @property
+    def disagreement(self) -> Volume | None:
+        """How far several looks at the scan differ, 0 … 255; ``None`` where nobody asked."""
+        return self.maps.get(DISAGREEMENT)
 
     def refresh(self) -> Growing | None:
         """As it is by now: itself where nothing was added, ``None`` where it is complete or was given up."""
@@ -101,11 +113,11 @@ def _open(store: Path, folder: Path, plan: dict[str, Any]) -> Growing | None:
         finished = frozenset(read_blocks(folder))
         size = open_store(store).voxel_size
         labels = _volume(folder, layout, finished, size)
-        doubt = replace(layout, dtype=np.dtype(np.uint8))
-        uncertainty = _volume(folder / UNCERTAINTY, doubt, finished, size) if plan["uncertainty"] else None
+        kept = [extra for extra in planned(plan) if not extra.channels]
+        maps = {extra.name: _volume(folder / extra.name, extra.layout((z, y, x)), finished, size) for extra in kept}
     except (OSError, KeyError, TypeError, ValueError, UserError):
         return None  # swept, or hardly begun, while we looked
-    return Growing(folder.name, finished, plan["fingerprint"], layout.blocks, labels, uncertainty, store)
+    return Growing(folder.name, finished, plan["fingerprint"], layout.blocks, labels, maps, store)
 
 
 def _volume(folder: Path, layout: Layout, finished: frozenset[int], size: Triple) -> Volume:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from pydantic import ValidationError
 
 from napari_medaka_kd.errors import UserError
 
 from .atomic import share
 from .gate import check_ids
+from .label_extras import by_name, planned
 from .labels import LabelSchema
 from .ledger import LEDGER, read_plan
 from .organ_index import count_block
@@ -29,15 +30,16 @@ from .store_array import (
 from .volume import extent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Set
+    from collections.abc import Iterator, Mapping, Set
     from pathlib import Path
 
+    import numpy as np
     import numpy.typing as npt
     import tensorstore
 
     from .volume import Region
 
-UNCERTAINTY = "uncertainty"
+NONE: Mapping[str, npt.NDArray[np.uint8]] = MappingProxyType({})
 
 
 class LabelBlocks:
@@ -46,7 +48,9 @@ class LabelBlocks:
     Attributes
     ----------
     layouts
-        By folder within the generation: the labels, and their uncertainty where it is kept.
+        By folder within the generation: the labels, and each extra.
+    extras
+        By name.
     blocks
         The grid of whole shards, level-0 voxels, (z, y, x).
     """
@@ -57,8 +61,8 @@ class LabelBlocks:
         self.folder, self.shape = folder, (z, y, x)
         self.schema = LabelSchema.model_validate({"organs": plan["organs"]})
         self.layouts = {"": lay_out(self.shape, self.schema.dtype, LABEL_SHARD)}
-        if plan["uncertainty"]:
-            self.layouts[UNCERTAINTY] = lay_out(self.shape, np.dtype(np.uint8), LABEL_SHARD)
+        self.extras = by_name(planned(plan))
+        self.layouts |= {name: extra.layout(self.shape) for name, extra in self.extras.items()}
         self.blocks: tuple[Region, ...] = self.layouts[""].blocks
         self._stores: dict[str, tensorstore.TensorStore] = {}
 
@@ -75,9 +79,9 @@ class LabelBlocks:
         self._stores = {place: reopen_array(self.folder / place / "0") for place in self.layouts}
 
     def write(
-        self, index: int, labels: npt.NDArray[Any], uncertainty: npt.NDArray[np.uint8] | None = None
+        self, index: int, labels: npt.NDArray[Any], extras: Mapping[str, npt.NDArray[np.uint8]] = NONE
     ) -> npt.NDArray[np.int64]:
-        """Write block ``index``; it is on the disk on return, each of its files in one step.
+        """Write block ``index`` and its extras, by name; it is on the disk on return, each of its files in one step.
 
         Returns how many voxels of which organ are where, as :func:`~.organ_index.count_block` has it.
 
@@ -89,7 +93,7 @@ class LabelBlocks:
             If the disk does not take it.
         """
         check_ids(labels, self.schema, self.folder.name)
-        given = {"": labels, **({UNCERTAINTY: uncertainty} if uncertainty is not None else {})}
+        given = {"": labels, **extras}
         if given.keys() != self.layouts.keys():
             raise ValueError(f"{self.folder.name} takes {list(self.layouts)}, got {list(given)}")
         for place, values in given.items():
@@ -102,10 +106,20 @@ class LabelBlocks:
         region = self.blocks[index]
         return count_block(region, read_back(self._stores[""], region), self.shape)
 
+    def check(self, place: str, index: int) -> None:
+        """Read back what :meth:`write` wrote into ``place``: a return means that all checksums are right.
+
+        Raises
+        ------
+        InvalidVolume
+            If the disk lost it.
+        """
+        read_back(self._stores[place], self.blocks[index])
+
     def _write_one(self, place: str, region: Region, values: npt.NDArray[Any]) -> None:
-        if values.shape != extent(region):
-            raise ValueError(f"a block of {extent(region)} is needed, got one of {values.shape}")
         layout = self.layouts[place]
+        if values.shape != (*layout.leading, *extent(region)):
+            raise ValueError(f"a block of {(*layout.leading, *extent(region))} is needed, got one of {values.shape}")
         write_block(self._stores[place], region, values.astype(layout.dtype, copy=False))
         sync_block(self.folder / place / "0", layout, region)
 

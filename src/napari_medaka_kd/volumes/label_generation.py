@@ -13,18 +13,19 @@ from napari_medaka_kd.errors import InvalidVolume
 from napari_medaka_kd.job import Progress
 
 from .atomic import sync_folder, sync_tree
-from .label_blocks import UNCERTAINTY as UNCERTAINTY
-from .label_blocks import LabelBlocks
+from .label_blocks import NONE, LabelBlocks
 from .label_list import enlist
 from .labels import LabelMap
 from .lazy import DiskArray, as_ids
 from .ledger import LEDGER, Ledger
 from .open import open_store
 from .organ_index import OrganIndex, index_beside, keep_index
-from .pyramid import Shrink, average, build_levels, plan_levels, stride, write_image_group
+from .pyramid import average, build_levels, plan_levels, stride, write_group, write_image_group
 from .store_array import writing
+from .store_gate import OURS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import numpy.typing as npt
@@ -69,15 +70,16 @@ class LabelGeneration:
         """Numbers of the blocks that are still to be written."""
         return tuple(number for number in range(len(self.blocks)) if number not in self._ledger.done)
 
-    def write(self, index: int, labels: npt.NDArray[Any], uncertainty: npt.NDArray[np.uint8] | None = None) -> None:
+    def write(self, index: int, labels: npt.NDArray[Any], extras: Mapping[str, npt.NDArray[np.uint8]] = NONE) -> None:
         """Write block ``index``; it is on the disk, and noted, on return.
 
         Parameters
         ----------
         labels
             Organ ids, of the shape of ``blocks[index]``.
-        uncertainty
-            0 (sure) … 255, same shape; given if and only if the generation was begun with it.
+        extras
+            By name, each of the same shape, behind its channels if it has any; those that the generation was begun
+            with, and no others.
 
         Raises
         ------
@@ -86,7 +88,7 @@ class LabelGeneration:
         UserError
             If the disk does not take it; what was written before stays, and the generation can be resumed.
         """
-        self.note(index, self._arrays.write(index, labels, uncertainty))
+        self.note(index, self._arrays.write(index, labels, extras))
 
     def note(self, index: int, counts: npt.NDArray[np.int64]) -> None:
         """Note that block ``index`` is on the disk; one that is noted already is not noted again.
@@ -115,7 +117,7 @@ class LabelGeneration:
         if self.pending:
             raise ValueError(f"{self.name} lacks {len(self.pending)} of {len(self.blocks)} blocks")
         try:
-            yield from self._build_pyramids()
+            yield from self.complete()
             self._keep_index()
         except InvalidVolume:
             self.discard()
@@ -131,6 +133,23 @@ class LabelGeneration:
             shutil.rmtree(self.folder.parent / name, ignore_errors=True)
         return open_generation(self.folder, self.schema)
 
+    def complete(self) -> Job[None]:
+        """Add pyramids and metadata to what was written, and read back what has no pyramid; :meth:`commit` does it."""
+        levels = plan_levels(self._scan.shape, self._scan.voxel_size)
+        image: dict[str, Any] = {"name": self.name, "voxel_size": self._scan.voxel_size}
+        doing = f"Completing {self.name}"
+        yield from build_levels(self.folder, levels, stride, doing)
+        said = {"image-label": describe_labels(self.schema)}
+        write_image_group(self.folder, levels, image | {"type": "stride"}, said)
+        for name, extra in self._arrays.extras.items():
+            facts = {"facts": dict(extra.facts)}
+            if extra.channels:
+                yield from self._check(name)
+                write_group(self.folder / name, {OURS: {"format": 1, **facts}})
+            else:
+                yield from build_levels(self.folder / name, levels, average, doing)
+                write_image_group(self.folder / name, levels, image | {"type": "mean"}, {}, facts)
+
     def close(self) -> None:
         """Let go of it; it can be resumed."""
         self._ledger.close()
@@ -140,15 +159,11 @@ class LabelGeneration:
         self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _build_pyramids(self) -> Job[None]:
-        levels = plan_levels(self._scan.shape, self._scan.voxel_size)
-        image: dict[str, Any] = {"name": self.name, "voxel_size": self._scan.voxel_size}
-        ways: dict[str, tuple[str, Shrink]] = {"": ("stride", stride), UNCERTAINTY: ("mean", average)}
-        for place in self._arrays.layouts:
-            kind, shrink = ways[place]
-            extra = {"image-label": describe_labels(self.schema)} if place == "" else {}
-            yield from build_levels(self.folder / place, levels, shrink, f"Completing {self.name}")
-            write_image_group(self.folder / place, levels, image | {"type": kind}, extra)
+    def _check(self, name: str) -> Job[None]:
+        """Read back what has no pyramid: a return means that all checksums are right."""
+        for number in range(len(self.blocks)):
+            yield Progress(f"Completing {self.name}: {name}", number, len(self.blocks))
+            self._arrays.check(name, number)
 
     def _keep_index(self) -> None:
         """Blocks that were written before it was resumed are read again to be counted."""

@@ -21,7 +21,7 @@ from napari_medaka_kd.job import Progress
 
 from .atomic import in_use, locked, share, sync_folder, sync_tree
 from .gate import check_ids
-from .label_generation import UNCERTAINTY, describe_labels, open_generation
+from .label_generation import describe_labels, open_generation
 from .label_list import enlist, generations, listed, resolve, split_name
 from .lazy import DiskArray, convert
 from .ledger import LEDGER, Ledger
@@ -178,8 +178,8 @@ def _link(base: Path, folder: Path) -> None:
     for place, folders, files in os.walk(base):
         here = folder / Path(place).relative_to(base)
         here.mkdir(exist_ok=True)
-        if Path(place) == base:  # its group is described anew, its doubt is not of these labels
-            files, folders[:] = [], [child for child in folders if child != UNCERTAINTY]
+        if Path(place) == base:  # its group is described anew, its extras are not of these labels
+            files, folders[:] = [], [child for child in folders if child.isdecimal()]
         for file in files:
             try:
                 os.link(Path(place, file), here / file)

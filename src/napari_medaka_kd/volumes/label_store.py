@@ -15,8 +15,10 @@ from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import Progress
 
 from .atomic import in_use, locked
+from .channels import open_channels
 from .gate import check_ids
-from .label_generation import UNCERTAINTY, LabelGeneration, open_generation
+from .label_extras import UNCERTAINTY, extra_folder
+from .label_generation import LabelGeneration, open_generation
 from .label_list import generations, listed, resolve, split_name
 from .ledger import LEDGER, read_plan
 from .open import open_store
@@ -25,10 +27,13 @@ from .save import check_space, space_for
 from .store_array import LABEL_SHARD
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from napari_medaka_kd.job import Job
 
+    from .channels import Channels
+    from .label_extras import Extra
     from .labels import LabelMap, LabelSchema
     from .volume import Volume
 
@@ -36,7 +41,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 def begin_labels(
-    store: Path, name: str, schema: LabelSchema, fingerprint: str, uncertainty: bool = False
+    store: Path, name: str, schema: LabelSchema, fingerprint: str, extras: Sequence[Extra] = ()
 ) -> LabelGeneration:
     """Begin, or resume, a label map of the scan in ``store``.
 
@@ -49,8 +54,8 @@ def begin_labels(
         The ``.ome.zarr`` of the scan.
     fingerprint
         Of all that determines the labels (checkpoint, settings): the same fingerprint promises the same labels.
-    uncertainty
-        Whether each block comes with a map of doubt.
+    extras
+        What each block comes with beside its labels.
 
     Raises
     ------
@@ -62,11 +67,11 @@ def begin_labels(
     scan = open_store(store)
     labels = store / "labels"
     labels.mkdir(exist_ok=True)
-    plan = plan_labels(scan, schema, fingerprint, uncertainty)
+    plan = plan_labels(scan, schema, fingerprint, extras)
     with locked(labels / ".lock"):
         folder = _resumable(labels, name, plan)
         if folder is None:
-            _check_room(labels, scan, schema, uncertainty)
+            _check_room(labels, scan, schema, extras)
             folder = _next(labels, name)
         return LabelGeneration(folder, scan, plan, schema)
 
@@ -117,20 +122,20 @@ def generation(store: Path, name: str) -> str:
     return resolve(store / "labels", name)
 
 
-def plan_labels(scan: Volume, schema: LabelSchema, fingerprint: str, uncertainty: bool) -> dict[str, Any]:
+def plan_labels(scan: Volume, schema: LabelSchema, fingerprint: str, extras: Sequence[Extra]) -> dict[str, Any]:
     """What the ledger of a label map of ``scan`` begins with; see :func:`begin_labels`."""
     return {
         "fingerprint": fingerprint,
         "shape": list(scan.shape),
         "organs": [organ.model_dump() for organ in schema.organs],
-        "uncertainty": uncertainty,
+        "extras": [extra.plan() for extra in extras],
         "shard": list(LABEL_SHARD),
     }
 
 
-def room_for(scan: Volume, schema: LabelSchema, uncertainty: bool) -> int:
+def room_for(scan: Volume, schema: LabelSchema, extras: Sequence[Extra]) -> int:
     """Bytes that must be free before :func:`begin_labels` begins a label map of ``scan``."""
-    return space_for(_unpacked(scan, schema, uncertainty))
+    return space_for(_unpacked(scan, schema, extras))
 
 
 def open_saved_labels(store: Path, name: str, schema: LabelSchema) -> LabelMap:
@@ -146,10 +151,29 @@ def open_saved_labels(store: Path, name: str, schema: LabelSchema) -> LabelMap:
     return open_generation(store / "labels" / generation(store, name), schema)
 
 
+def open_extra(store: Path, name: str, extra: str) -> Volume | None:
+    """What label map ``name`` keeps beside its labels as ``extra``, a map of bytes; ``None`` where it has none.
+
+    Raises
+    ------
+    UserError
+        If there is no such label map.
+    InvalidVolume
+        If it is damaged.
+    """
+    folder = extra_folder(store / "labels" / generation(store, name), extra)
+    return None if folder is None else open_store(folder)
+
+
 def open_uncertainty(store: Path, name: str) -> Volume | None:
     """The map of doubt of label map ``name``, uint8 from 0 (sure) to 255; ``None`` where it has none."""
-    folder = store / "labels" / generation(store, name) / UNCERTAINTY
-    return open_store(folder) if folder.is_dir() and not folder.is_symlink() else None
+    return open_extra(store, name, UNCERTAINTY)
+
+
+def open_extra_channels(store: Path, name: str, extra: str) -> Channels | None:
+    """The same of an extra with channels."""
+    folder = extra_folder(store / "labels" / generation(store, name), extra)
+    return None if folder is None else open_channels(folder)
 
 
 def _resumable(labels: Path, name: str, plan: dict[str, Any]) -> Path | None:
@@ -167,13 +191,13 @@ def _resumable(labels: Path, name: str, plan: dict[str, Any]) -> Path | None:
     return found
 
 
-def _unpacked(scan: Volume, schema: LabelSchema, uncertainty: bool) -> int:
+def _unpacked(scan: Volume, schema: LabelSchema, extras: Sequence[Extra]) -> int:
     voxels = sum(math.prod(level.shape) for level in plan_levels(scan.shape, scan.voxel_size))
-    return voxels * (schema.dtype.itemsize + uncertainty)
+    return round(voxels * (schema.dtype.itemsize + sum(extra.bytes_a_voxel() for extra in extras)))
 
 
-def _check_room(labels: Path, scan: Volume, schema: LabelSchema, uncertainty: bool) -> None:
-    check_space(labels, _unpacked(scan, schema, uncertainty))
+def _check_room(labels: Path, scan: Volume, schema: LabelSchema, extras: Sequence[Extra]) -> None:
+    check_space(labels, _unpacked(scan, schema, extras))
 
 
 def _next(labels: Path, name: str) -> Path:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from .body import Body
+    from .channels import Channels
     from .organ_index import OrganIndex
     from .volume import LazyArray
 
@@ -45,6 +46,8 @@ class Pair:
         Ids of the organs that patches are centred on; those that ``index`` does not know are left out.
     body
         Where other patches are centred.
+    soft
+        The soft labels that come with each patch, of the same (z, y, x), where there are any.
     """
 
     image: LazyArray
@@ -52,6 +55,7 @@ class Pair:
     index: OrganIndex
     organs: tuple[int, ...]
     body: Body
+    soft: Channels | None = None
 
     @cached_property
     def present(self) -> tuple[int, ...]:
@@ -94,12 +98,15 @@ class Patch:
         Where it lies; beyond the volume where that is smaller than a patch.
     image, labels
         (z, y, x), read only; beyond the volume its edge goes on.
+    soft
+        Likewise, (classes, z, y, x) uint8, where the pair has soft labels.
     """
 
     pair: int
     region: Region
     image: npt.NDArray[Any]
     labels: npt.NDArray[Any]
+    soft: npt.NDArray[np.uint8] | None = None
 
 
 class PatchReader:
@@ -171,9 +178,12 @@ class PatchReader:
         pair = self.pairs[number]
         regions = draw_regions(pair, self.recipe, rng)
         box = _around(regions, pair.index.shape)
-        image, labels = (_begin(array, box, threads) for array in (pair.image, pair.labels))
-        size = math.prod(extent(box)) * (pair.image.dtype.itemsize + pair.labels.dtype.itemsize)
-        return _Block(number, regions, box, size, (image, labels))
+        waits = [_begin(array, box, threads) for array in (pair.image, pair.labels)]
+        deep = pair.image.dtype.itemsize + pair.labels.dtype.itemsize
+        if pair.soft is not None:
+            waits.append(pair.soft.begin_box(box))
+            deep += pair.soft.count
+        return _Block(number, regions, box, deep * math.prod(extent(box)), tuple(waits))
 
 
 def draw_regions(pair: Pair, recipe: Recipe, rng: np.random.Generator) -> tuple[Region, ...]:
@@ -224,18 +234,16 @@ class _Block:
     regions: tuple[Region, ...]
     box: Region
     size: int
-    waits: tuple[Wait, Wait]
+    waits: tuple[Wait, ...]
 
     @cached_property
-    def arrays(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """(image, labels), once they are there."""
-        image, labels = (wait() for wait in self.waits)
-        return image, labels
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        """(image, labels), and soft labels if there are any, once they are there."""
+        return tuple(wait() for wait in self.waits)
 
     def patch(self, place: int) -> Patch:
         region = self.regions[place]
-        image, labels = (_cut(array, self.box, region) for array in self.arrays)
-        return Patch(self.pair, region, image, labels)
+        return Patch(self.pair, region, *(_cut(array, self.box, region) for array in self.arrays))
 
 
 def _size(held: dict[tuple[int, int], _Block]) -> int:
@@ -250,13 +258,14 @@ def _begin(array: LazyArray, box: Region, threads: ThreadPoolExecutor) -> Wait:
 
 
 def _cut(block: npt.NDArray[Any], box: Region, region: Region) -> npt.NDArray[Any]:
-    """``region`` of a ``block`` that lies at ``box``; where it reaches beyond, the edge is repeated."""
-    inner = tuple(
+    """``region`` of a ``block`` (…, z, y, x) that lies at ``box``; where it reaches beyond, the edge is repeated."""
+    z, y, x = (
         slice(max(side.start, b.start) - b.start, min(side.stop, b.stop) - b.start)
         for side, b in zip(region, box, strict=True)
     )
     margin = [(max(b.start - r.start, 0), max(r.stop - b.stop, 0)) for b, r in zip(box, region, strict=True)]
-    part = block[inner]
+    part = block[..., z, y, x]
+    margin = [(0, 0)] * (part.ndim - 3) + margin
     part = np.pad(part, margin, mode="edge") if any(map(any, margin)) else part[:]
     part.flags.writeable = False
     return part

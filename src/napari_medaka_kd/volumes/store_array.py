@@ -43,6 +43,8 @@ class Layout:
 
     Attributes
     ----------
+    channels
+        Along a first axis of its own, all of them in each chunk; 0: there is no such axis.
     packing
         Labels, and all else that repeats itself, are packed by zstd. Intensities are noise in their low bits: sorted
         by bit first they are packed better, and by lz4 five times as fast (docs/benchmarks.md).
@@ -53,6 +55,12 @@ class Layout:
     chunk: Shape
     shard: Shape
     packing: Packing = "zstd"
+    channels: int = 0
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        """The size of the axis before z, if there is one."""
+        return (self.channels,) if self.channels else ()
 
     @property
     def blocks(self) -> tuple[Region, ...]:
@@ -75,7 +83,7 @@ def open_level(image: StoredImage, level: int) -> DiskArray:
     """
     stored = image.arrays[level]
     with refusing(str(stored.folder), _DAMAGED):
-        store = _open_foreign(stored, not image.ours)
+        store = open_foreign(stored, fill=not image.ours)
     if tuple(store.shape) != stored.shape:
         raise AssertionError(f"tensorstore reads {store.shape} where the gate read {stored.shape}")
     guard = ChunkGuard(image.root, stored)
@@ -107,13 +115,14 @@ def create_array(folder: Path, layout: Layout) -> tensorstore.TensorStore:
     """
     index_codecs = [_bytes(), {"name": "crc32c"}]
     codecs = [_bytes(), _packed(layout), {"name": "crc32c"}]
-    sharding = {"chunk_shape": layout.chunk, "codecs": codecs, "index_codecs": index_codecs}
+    first = layout.leading
+    sharding = {"chunk_shape": (*first, *layout.chunk), "codecs": codecs, "index_codecs": index_codecs}
     metadata = {
-        "shape": layout.shape,
+        "shape": (*first, *layout.shape),
         "data_type": str(layout.dtype),
         "fill_value": 0,
-        "dimension_names": ["z", "y", "x"],
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": layout.shard}},
+        "dimension_names": [*("c" for _ in first), "z", "y", "x"],
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": (*first, *layout.shard)}},
         "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
     }
     return _open_writable(folder, {"metadata": metadata}, tensorstore.OpenMode(create=True, delete_existing=True))
@@ -141,12 +150,12 @@ def read_back(store: tensorstore.TensorStore, region: Region | None = None) -> n
     """
     name = str(store.kvstore.path) if store.kvstore else "The array"
     with refusing(name, "The disk lost what was written: try again, or choose another disk."):
-        block: npt.NDArray[Any] = (store if region is None else store[region]).read().result()
+        block: npt.NDArray[Any] = (store if region is None else store[(..., *region)]).read().result()
     return block
 
 
 def write_block(store: tensorstore.TensorStore, region: Region, block: npt.NDArray[Any]) -> None:
-    """Write one block of :attr:`Layout.blocks`, as one file that is there wholly or not at all.
+    """Write one block of :attr:`Layout.blocks`, all its channels, as one file that is there wholly or not at all.
 
     Raises
     ------
@@ -162,7 +171,7 @@ def begin_block(store: tensorstore.TensorStore, region: Region, block: npt.NDArr
     """Begin what :func:`write_block` does, on other threads; ``block`` must stay as it is until it is finished."""
     _require_whole_shard(store, region)
     with writing():
-        return store[region].write(np.ascontiguousarray(block))
+        return store[(..., *region)].write(np.ascontiguousarray(block))
 
 
 def finish_block(begun: tensorstore.WriteFutures) -> None:
@@ -175,14 +184,15 @@ def sync_block(folder: Path, layout: Layout, region: Region) -> None:
     """Wait until the file of the block at ``region``, and the folders above it, are on the disk."""
     file = block_file(folder, layout, region)
     sync_file(file)
-    for place in list(file.parents)[:4]:
+    for place in list(file.parents)[: 5 if layout.channels else 4]:
         sync_folder(place)
 
 
 def block_file(folder: Path, layout: Layout, region: Region) -> Path:
     """The file that holds the block at ``region``."""
     z, y, x = (side.start // step for side, step in zip(region, layout.shard, strict=True))
-    return folder / "c" / str(z) / str(y) / str(x)
+    first = ("0",) if layout.channels else ()
+    return folder.joinpath("c", *first, str(z), str(y), str(x))
 
 
 @contextmanager
@@ -209,7 +219,7 @@ def writing() -> Iterator[None]:
 
 def _require_whole_shard(store: tensorstore.TensorStore, region: Region) -> None:
     shard: Any = store.chunk_layout.write_chunk.shape
-    for side, step, size in zip(region, shard, store.shape, strict=True):
+    for side, step, size in zip(region, shard[-3:], store.shape[-3:], strict=True):
         if side.start % step or side.stop != min(side.start + step, size):
             raise ValueError(f"{region} is not a whole shard of {shard} in {store.shape}")
 
@@ -236,7 +246,8 @@ def _open_writable(folder: Path, spec: dict[str, Any], mode: tensorstore.OpenMod
         return tensorstore.open(fixed | spec, read=True, write=True, open_mode=mode, context=_uncached()).result()
 
 
-def _open_foreign(stored: StoredArray, fill: bool) -> tensorstore.TensorStore:
+def open_foreign(stored: StoredArray, fill: bool) -> tensorstore.TensorStore:
+    """An array that the gate has judged, read through the shared cache; with ``fill`` absent chunks are background."""
     context = _reading()
     kvstore: dict[str, Any] = {"driver": "file", "path": f"{stored.folder}/"}
     if stored.instead:

@@ -100,7 +100,7 @@ def read_image(folder: Path) -> StoredImage:
         if "bioformats2raw.layout" in attributes and "multiscales" not in attributes:
             return _read_first_series(folder, root)
         image = _image(attributes, name)
-        arrays = tuple(_read_array(root, dataset.path) for dataset in image.datasets)
+        arrays = tuple(read_array(root, dataset.path) for dataset in image.datasets)
         axes = _spatial(image, arrays, name)
         _check_levels(arrays, name)
     shape = tuple(arrays[0].shape[axis] for axis in axes)
@@ -232,7 +232,14 @@ def _image(attributes: dict[str, Any], name: str) -> _Image:
     return _Image.model_validate(images[0])
 
 
-def _read_array(root: Path, path: str) -> StoredArray:
+def read_array(root: Path, path: str) -> StoredArray:
+    """The metadata of the array ``path`` of the store ``root``.
+
+    Raises
+    ------
+    ValueError, OSError, KeyError, TypeError
+        If it is damaged, leads out of the store, or asks for anything absurd.
+    """
     parts = PurePosixPath(path)
     folder = root / path
     if parts.is_absolute() or ".." in parts.parts or "\\" in path or not folder.resolve().is_relative_to(root):

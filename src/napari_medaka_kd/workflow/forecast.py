@@ -13,6 +13,7 @@ import psutil
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.networks.checkpoint import Checkpoint
 from napari_medaka_kd.project import CASE_FILE, Case, Project
+from napari_medaka_kd.segment.asked import asked_extras
 from napari_medaka_kd.segment.kept import Kept, kept
 from napari_medaka_kd.segment.price import Forecast, Load, Prices, in_bytes, load_of
 from napari_medaka_kd.segment.price import forecast as price
@@ -119,12 +120,12 @@ def forecast(
     chosen = [project.case(name) for name in cases] or [c for c in project.cases if checkpoint not in c.label_names]
     prices = dict(_purse(project, checkpoint, settings).prices())
     for case in sorted(chosen, key=lambda case: math.prod(extent(case.body.box)), reverse=True):
-        if _price(case, prices) is None:
+        if _price(case, prices, settings) is None:
             found = yield from _measure(_Errand(project, checkpoint, settings, len(chosen)), ask, case)
-            kind = _load(case, found.cut).kind
+            kind = _load(case, found.cut, settings).kind
             prices[kind] = found
             _purse(project, checkpoint, settings).keep(kind, found)  # only now: a back end may have been chosen
-    return _outlook(checkpoint, [(case.id, _price(case, prices)) for case in chosen])
+    return _outlook(checkpoint, [(case.id, _price(case, prices, settings)) for case in chosen])
 
 
 def forget(project: Project, checkpoint: str, settings: SegmentSettings) -> None:
@@ -134,7 +135,7 @@ def forget(project: Project, checkpoint: str, settings: SegmentSettings) -> None
 
 def at_a_glance(project: Project, checkpoint: str, case: Case, settings: SegmentSettings) -> Outlook | None:
     """What segmenting ``case`` will take, from the kept prices alone; ``None`` where none are kept for such a case."""
-    found = _price(case, _purse(project, checkpoint, settings).prices())
+    found = _price(case, _purse(project, checkpoint, settings).prices(), settings)
     return None if found is None else _outlook(checkpoint, [(case.id, found)])
 
 
@@ -143,10 +144,10 @@ def _purse(project: Project, checkpoint: str, settings: SegmentSettings) -> Kept
     return kept(folder, Checkpoint.open(folder).weights_sha256, settings)
 
 
-def _price(case: Case, prices: Mapping[str, Prices]) -> tuple[Load, Prices] | None:
+def _price(case: Case, prices: Mapping[str, Prices], settings: SegmentSettings) -> tuple[Load, Prices] | None:
     """What ``case`` asks for, and the prices of its kind; ``None`` where these are not known."""
     for kind, known in prices.items():
-        load = _load(case, known.cut)
+        load = _load(case, known.cut, settings)
         if load.kind == kind:
             return load, known
     return None
@@ -197,11 +198,11 @@ def _measure(errand: _Errand, ask: Ask, case: Case) -> Job[Prices]:
     )
 
 
-def _load(case: Case, cut: Cut) -> Load:
-    return _load_of(case, (case.folder / CASE_FILE).stat().st_mtime_ns, cut)
+def _load(case: Case, cut: Cut, settings: SegmentSettings) -> Load:
+    return _load_of(case, (case.folder / CASE_FILE).stat().st_mtime_ns, cut, settings)
 
 
 @lru_cache(maxsize=256)
-def _load_of(case: Case, _: int, cut: Cut) -> Load:
+def _load_of(case: Case, _: int, cut: Cut, settings: SegmentSettings) -> Load:
     """A case of 100 GB has tiles for a second of counting, and the dock asks whenever something changes."""
-    return load_of(case.volume, case.body, case.schema, cut)
+    return load_of(case.volume, case.body, case.schema, cut, asked_extras(settings, case.schema.classes))

@@ -27,17 +27,21 @@ from napari_medaka_kd.segment.kept import kept
 from napari_medaka_kd.segment.pipeline import CACHE
 from napari_medaka_kd.segment.price import load_of
 from napari_medaka_kd.segment.run import segment as segment_volume
-from napari_medaka_kd.segment.segmenter import Segmenter, members
+from napari_medaka_kd.segment.segmenter import members
 from napari_medaka_kd.settings import QualitySettings, SegmentSettings
 from napari_medaka_kd.volumes.atomic import replace_file
 from napari_medaka_kd.volumes.body import Body
-from napari_medaka_kd.volumes.label_store import generation, open_uncertainty
+from napari_medaka_kd.volumes.channels import read_facts
+from napari_medaka_kd.volumes.label_extras import DISAGREEMENT, extra_folder
+from napari_medaka_kd.volumes.label_store import generation, open_extra, open_uncertainty
 from napari_medaka_kd.volumes.store_array import own_cache
 from napari_medaka_kd.volumes.volume import Triple, Volume, whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from napari_medaka_kd.segment.segmenter import Segmenter
 
 SPEED = "speed.json"  # in a checkpoint's folder: what segmenting took
 #: Quality is judged on the finest level of at most this many voxels: a few seconds and 1 GB an animal.
@@ -108,7 +112,7 @@ def score(
     chosen = [case for case in chosen if checkpoint in case.label_names]
     if not chosen:
         raise UserError(f"No case has labels by {checkpoint!r}.", f"Run: medaka-kd segment --checkpoint {checkpoint}.")
-    quality = yield from _learned(project, card, settings)
+    quality = yield from _learned(project, card, settings, _asked_again(chosen, checkpoint))
     evidence = {}
     for done, case in enumerate(chosen):
         yield Progress("look at the proposed labels", done, len(chosen))
@@ -134,22 +138,36 @@ def _keep_speed(segmenter: Segmenter, voxels: int, seconds: float, folder: Path)
     replace_file(file, json.dumps(facts | {"voxels": voxels, "seconds": seconds}).encode())
 
 
-def _learned(project: Project, card: Checkpoint, settings: QualitySettings) -> Job[Quality]:
-    """The checkpoint's quality classifier, made from the labelled animals if it has none for these settings yet."""
-    folder = project.checkpoint(card.name) / "quality"
-    if (folder / "classifier.json").is_file():
-        quality = Quality.open(folder)
-        if quality.slab == settings.slab:
-            return quality
+def _asked_again(cases: Sequence[Case], checkpoint: str) -> SegmentSettings:
+    """How the label maps of ``cases`` were looked at again, if one of them was."""
+    for case in cases:
+        folder = extra_folder(case.store / "labels" / generation(case.store, checkpoint), DISAGREEMENT)
+        if folder is not None:
+            facts = read_facts(folder)
+            return SegmentSettings.model_validate({"disagreement": facts["looks"], "rounds": facts.get("rounds", 1)})
+    return SegmentSettings()
+
+
+def _learned(project: Project, card: Checkpoint, settings: QualitySettings, asking: SegmentSettings) -> Job[Quality]:
+    """The checkpoint's quality classifier, made from the labelled animals if it has none for these settings yet.
+
+    One that learned without second looks is made anew the first time there are any, if animals are there to do so.
+    """
     adopted = isinstance(card.network, ForeignSettings)  # it saw none of them, so that any tells how good it is
     known = [case for case in project.cases if case.labelled]
     cases = [case for case in known if (not case.held_out if adopted else case.id in card.trained_on)]
+    folder = project.checkpoint(card.name) / "quality"
+    if (folder / "classifier.json").is_file():
+        quality = Quality.open(folder)
+        news = asking.disagreement != "none" and not quality.looks_again and cases
+        if quality.slab == settings.slab and not news:
+            return quality
     if not cases:
         raise UserError(
             f"None of the animals that {card.name!r} learned from is labelled in this project.",
             "The quality classifier learns from labelled animals: add one with --labels, and train.",
         )
-    predict = _Predictor(project, card, cases)
+    predict = _Predictor(project, card, cases, asking)
     animals = [_Overview.of(case).labelled() for case in cases]
     small = settings.model_copy(update={"slab": _Overview.of(cases[0]).slab(settings.slab)})
     quality = yield from learn_quality(animals, predict, project.schema.classes - 1, small)
@@ -179,7 +197,7 @@ def _taught(
 class _Predictor:
     """Answers of the members that never saw an animal to (distorted) scans of it; of all where all saw it."""
 
-    def __init__(self, project: Project, card: Checkpoint, cases: Sequence[Case]) -> None:
+    def __init__(self, project: Project, card: Checkpoint, cases: Sequence[Case], asking: SegmentSettings) -> None:
         network = card.load(project.checkpoint(card.name))
         theirs = card.network
         alone = theirs if isinstance(theirs, ForeignSettings) else theirs.model_copy(update={"members": 1})
@@ -188,11 +206,11 @@ class _Predictor:
         for case in cases:
             unseen = [m for m, out in zip(members(network), card.left_out, strict=False) if case.id in out]
             judge, looks = (unseen[0], alone) if unseen else (network, card.network)
-            self.segmenters.append(make_segmenter(judge, looks, SegmentSettings()))
+            self.segmenters.append(make_segmenter(judge, looks, asking))
 
-    def __call__(self, number: int, scan: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    def __call__(self, number: int, scan: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...]:
         answer = self.segmenters[number].ask(Volume((scan,), (1, 1, 1)), self.bodies[number], whole(scan.shape))
-        return answer.classes, answer.doubt
+        return answer.classes, *answer.maps.values()
 
 
 @dataclass(frozen=True)
@@ -233,7 +251,9 @@ class _Overview:
         classes = self.case.schema.to_classes(self.case.labels(checkpoint).volume.read(level=self.level))
         doubt = open_uncertainty(self.case.store, checkpoint)
         doubts = np.zeros(classes.shape, np.uint8) if doubt is None else doubt.read(level=self.level)
-        return read(self.case.volume.read(level=self.level), classes, doubts, self.body)
+        again = open_extra(self.case.store, checkpoint, DISAGREEMENT)
+        differ = None if again is None else again.read(level=self.level)
+        return read(self.case.volume.read(level=self.level), classes, doubts, self.body, differ)
 
 
 def _reading(case: Case, checkpoint: str) -> Reading:

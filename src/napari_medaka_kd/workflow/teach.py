@@ -19,10 +19,12 @@ from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.networks.build import build, require_patch
 from napari_medaka_kd.networks.checkpoint import Checkpoint
 from napari_medaka_kd.networks.foreign import ForeignSettings, is_soft
+from napari_medaka_kd.networks.soft import CODE
 from napari_medaka_kd.networks.unet import Ensemble
 from napari_medaka_kd.project import MANUAL, Case, Project
 from napari_medaka_kd.settings import NetworkSettings
-from napari_medaka_kd.volumes.label_store import generation
+from napari_medaka_kd.volumes.label_extras import SOFT
+from napari_medaka_kd.volumes.label_store import generation, open_extra_channels
 
 from .correct import corrected_labels
 from .corrected import corrections
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from napari_medaka_kd.job import Job
     from napari_medaka_kd.networks.foreign import Looks
     from napari_medaka_kd.settings import DistilSettings, TrainSettings
+    from napari_medaka_kd.volumes.channels import Channels
 
 
 def train(project: Project, name: str, settings: TrainSettings, cases: Sequence[str] = ()) -> Job[Checkpoint]:
@@ -92,23 +95,23 @@ def distil_once(
     trust = acceptance(project, teacher) if trust is None else trust
     labelled = training_cases(project)
     unlabelled = [case for case in project.cases if case.id in trust.values and not case.held_out]
+    told = _told(card, unlabelled, settings)
     learned = [case.id for case in (*labelled, *unlabelled)]
     corrected = _corrected(project, unlabelled)
     facts = {"teacher": card.weights_sha256, "trust": trust.digest(), "labelled": learned[: len(labelled)]} | corrected
-    folder = training_folder(project, "distil", name, settings, facts)
+    folder = training_folder(project, "distil", name, settings, facts | ({"soft": sorted(told)} if told else {}))
     looks = settings.network or student_looks(card.network)
     _require_fitting(looks, card, settings)
-    student = build(looks, project.schema.classes, settings.seed)
-    if settings.warm_start:
-        _warmed(student, looks, card, project)
     given = tuple(_labelled(case) for case in labelled)
-    master = card.load(project.checkpoint(teacher))
+    asked = len(told) < len(unlabelled) or not unlabelled
+    compared = any(case.held_out and case.labelled for case in project.cases)
+    master = card.load(project.checkpoint(teacher)) if asked or compared else None
     watched = Diet(given, (), 0, settings.patches, settings.augment, looks, settings.seed)
     lesson = Lesson(
         labelled=given,
-        unlabelled=tuple(pseudo_labelled(project, case, teacher, trust) for case in unlabelled),
-        student=student,
-        teacher=master,
+        unlabelled=tuple(pseudo_labelled(project, case, teacher, trust, told.get(case.id)) for case in unlabelled),
+        student=_student(looks, card, project, settings),
+        teacher=master if asked else None,
         looks=looks,
         watch=_watch(project, watched, master if is_soft(card.network) else None),
     )
@@ -158,14 +161,29 @@ def left_out(cases: Sequence[str], members: int) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(cases[number::members]) for number in range(members))
 
 
-def pseudo_labelled(project: Project, case: Case, teacher: str, trust: Trust) -> Source:
-    """What ``teacher`` proposes and people corrected, and how far it is believed."""
+def pseudo_labelled(project: Project, case: Case, teacher: str, trust: Trust, soft: Channels | None = None) -> Source:
+    """What ``teacher`` proposes and people corrected, how far it is believed, and its ``soft`` labels if kept."""
     if teacher not in case.label_names:
         raise UserError(f"Case {case.id!r} has no labels by {teacher!r}.", "Run: medaka-kd segment.")
     values: Mapping[tuple[int, int], float] = trust.values[case.id]
     table = trust_table(values, case.schema.classes, case.volume.shape[0], trust.slab_of(case.id))
     labels = corrected_labels(project, case, teacher)
-    return Source(case.id, case.volume, case.body, labels, table.table, table.slab)
+    return Source(case.id, case.volume, case.body, labels, table.table, table.slab, soft)
+
+
+def _told(card: Checkpoint, cases: Sequence[Case], settings: DistilSettings) -> dict[str, Channels]:
+    """By case, the soft labels that ``card``'s very network gave it, as far as they were kept and are of use."""
+    if not settings.strategy.distil_weight:
+        return {}
+    found = {
+        case.id: open_extra_channels(case.store, card.name, SOFT) for case in cases if card.name in case.label_names
+    }
+    wanted = {"weights": card.weights_sha256, "code": CODE}
+    return {
+        case: soft
+        for case, soft in found.items()
+        if soft is not None and soft.count == card.organs.classes and soft.facts == wanted
+    }
 
 
 def student_looks(teacher: Looks) -> NetworkSettings:
@@ -185,6 +203,14 @@ def _require_fitting(looks: NetworkSettings, card: Checkpoint, settings: DistilS
     _require_soft(card, settings)
     for network in (looks, card.network):
         require_patch(network, settings.patches.patch)
+
+
+def _student(looks: NetworkSettings, card: Checkpoint, project: Project, settings: DistilSettings) -> nn.Module:
+    """Fresh, or as its teacher where it looks like it."""
+    student = build(looks, project.schema.classes, settings.seed)
+    if settings.warm_start:
+        _warmed(student, looks, card, project)
+    return student
 
 
 def _require_soft(card: Checkpoint, settings: DistilSettings) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -10,13 +10,16 @@ if TYPE_CHECKING:
 
     from napari_medaka_kd.volumes.volume import Region
 
+    #: (classes, doubt), and soft labels where they are asked for.
+    Reply: TypeAlias = tuple[npt.NDArray[Any], ...]
+
 
 class Backend(Protocol):
     """A network, made ready for one machine."""
 
     name: str
 
-    def __call__(self, image: npt.NDArray[np.float32], inner: Region) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
+    def __call__(self, image: npt.NDArray[np.float32], inner: Region) -> Reply:
         """The answer about the core of one tile.
 
         Parameters
@@ -33,5 +36,8 @@ class Backend(Protocol):
             (z, y, x) uint8, uint16 beyond 256 classes: the one with the largest mean probability.
         doubt
             (z, y, x) uint8: 255·(1 − p), rounded, p the mean over the members of the chosen class's probability.
+        soft
+            (classes, z, y, x) uint8, from a back end that was made to give them: the probability of each class
+            against the largest, as :mod:`~napari_medaka_kd.networks.soft` packs it.
         """
         ...

@@ -140,7 +140,7 @@ def agrees(backend: Backend, truth: Truth) -> bool:
     different = clear = voxels = 0
     off = 0.0
     for sample, classes, doubt, sure in zip(truth.samples, truth.classes, truth.doubt, truth.clear, strict=True):
-        its_classes, its_doubt = backend(sample.image, sample.inner)
+        its_classes, its_doubt, *_ = backend(sample.image, sample.inner)
         different += int(np.count_nonzero((its_classes != classes) & sure))
         clear += int(np.count_nonzero(sure))
         off += float(np.abs(its_doubt.astype(np.int16) - doubt).sum())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from napari_medaka_kd.errors import UserError
+from napari_medaka_kd.networks.soft import pack
 
 from .torch_backend import as_few_bytes
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from napari_medaka_kd.volumes.volume import Region
+
+    from .backend import Reply
 
 _BYTE = 256  # classes that a byte can tell apart
 
@@ -27,20 +30,24 @@ class ForeignBackend:
     ----------
     precision
         To which torch's own operators may be rounded; what other libraries compute stays float32.
+    soft
+        Whether soft labels are answered, too.
     """
 
-    def __init__(self, network: nn.Module, precision: torch.dtype) -> None:
-        self.network = network
+    def __init__(self, network: nn.Module, precision: torch.dtype, soft: bool = False) -> None:
+        self.network, self.soft = network, soft
         self.device = next(network.parameters()).device
         self.precision = torch.float32 if getattr(network, "opaque", False) else precision
         self.name = f"as it came {str(self.precision).removeprefix('torch.')}"
 
     @torch.inference_mode()
-    def __call__(self, image: npt.NDArray[np.float32], inner: Region) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
-        agreed, chosen = self.probabilities(image)[(slice(None), *inner)].max(dim=0)
+    def __call__(self, image: npt.NDArray[np.float32], inner: Region) -> Reply:
+        probabilities = self.probabilities(image)[(slice(None), *inner)]
+        agreed, chosen = probabilities.max(dim=0)
         doubt = ((1 - agreed) * 255).round().clamp(0, 255).to(torch.uint8)
         kind = torch.uint8 if getattr(self.network, "classes", _BYTE + 1) <= _BYTE else torch.int32
-        return as_few_bytes(chosen.to(kind).cpu().numpy()), doubt.cpu().numpy()
+        answer = as_few_bytes(chosen.to(kind).cpu().numpy()), doubt.cpu().numpy()
+        return (*answer, pack(probabilities, agreed).cpu().numpy()) if self.soft else answer
 
     @torch.inference_mode()
     def probabilities(self, image: npt.NDArray[np.float32]) -> torch.Tensor:

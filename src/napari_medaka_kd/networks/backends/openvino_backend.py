@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from napari_medaka_kd.settings import NetworkSettings
     from napari_medaka_kd.volumes.volume import Region, Shape
 
+    from .backend import Reply
+
 
 class OpenVinoBackend:
     """A network as OpenVINO runs it on tiles of any size, with as many threads as torch.
@@ -31,23 +33,23 @@ class OpenVinoBackend:
     A graph that knows the size of its tiles was not faster, and each keeps its own memory.
     """
 
-    def __init__(self, name: str, network: nn.Module, looks: NetworkSettings, tile: Shape) -> None:
+    def __init__(self, name: str, network: nn.Module, looks: NetworkSettings, tile: Shape, soft: bool = False) -> None:
         self.name = name
         settings = {
             "INFERENCE_PRECISION_HINT": "bf16" if precision_of(name) == torch.bfloat16 else "f32",
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         }
-        verdict = Verdict(folded(network)).eval()
+        verdict = Verdict(folded(network), soft=soft).eval()
         self._levels = verdict.levels
         graph = _graph(verdict, looks)
         self._request = without_telemetry().compile_model(graph, "CPU", settings).create_infer_request()
 
-    def __call__(self, image: npt.NDArray[np.float32], inner: Region) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
+    def __call__(self, image: npt.NDArray[np.float32], inner: Region) -> Reply:
         needed = cone(inner, image.shape[1:], self._levels)
         self._request.infer([np.ascontiguousarray(image)[None], needed], share_inputs=True)
-        classes, doubt = (self._request.get_output_tensor(number).data.copy() for number in range(2))
-        return as_few_bytes(classes), doubt
+        classes, *more = (tensor.data.copy() for tensor in self._request.output_tensors)
+        return as_few_bytes(classes), *more
 
 
 def openvino_is_here(device: torch.device) -> bool:

@@ -33,13 +33,13 @@ class Entry:
     here
         Whether this machine has it, for a network on that device.
     make
-        Name, network, its looks and the usual tile (z, y, x) → the back end.
+        Name, network, its looks, the usual tile (z, y, x), whether soft labels are wanted → the back end.
     slow_to_start
         Whether it is only worth a trial where no other library is faster than torch.
     """
 
     here: Callable[[torch.device], bool]
-    make: Callable[[str, nn.Module, NetworkSettings, Shape], Backend]
+    make: Callable[[str, nn.Module, NetworkSettings, Shape, bool], Backend]
     slow_to_start: bool = False
 
 
@@ -57,13 +57,15 @@ def available(network: nn.Module, looks: NetworkSettings, device: torch.device) 
     return tuple(name for name, entry in TABLE.items() if entry.here(device))
 
 
-def make(name: str, network: nn.Module, looks: NetworkSettings, tile: Shape) -> Backend:
+def make(name: str, network: nn.Module, looks: NetworkSettings, tile: Shape, soft: bool = False) -> Backend:
     """The back end ``name`` for ``network``, which stays as it is, on the device where its weights lie.
 
     Parameters
     ----------
     tile
         (z, y, x) of most images to come, in voxels; a multiple of the network's stride.
+    soft
+        Whether it is to answer soft labels, too.
 
     Raises
     ------
@@ -73,4 +75,4 @@ def make(name: str, network: nn.Module, looks: NetworkSettings, tile: Shape) -> 
     names = available(network, looks, next(network.parameters()).device)
     if name not in names:
         raise UserError(f"There is no back end {name!r} here.", f"Say auto, or one of: {', '.join(names)}.")
-    return TABLE[name].make(name, network, looks, tile)
+    return TABLE[name].make(name, network, looks, tile, soft)

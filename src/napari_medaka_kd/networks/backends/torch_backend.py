@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from napari_medaka_kd.settings import NetworkSettings
     from napari_medaka_kd.volumes.volume import Region, Shape
 
+    from .backend import Reply
+
 Cone: TypeAlias = list[list[list[list[int]]]]
 FLAT, DEEP = torch.channels_last, torch.channels_last_3d
 SLICES = 8  # at a time on a CPU, for a 2-D network: with 64 slices of 160² at once it was 1.9 times slower
@@ -38,44 +40,45 @@ class TorchBackend:
         Is copied; in bfloat16 with its batch norms folded.
     precision
         In which it is computed; probabilities are float32 in any case.
+    soft
+        Whether soft labels are answered, too.
     """
 
-    def __init__(self, name: str, network: nn.Module, precision: torch.dtype) -> None:
+    def __init__(self, name: str, network: nn.Module, precision: torch.dtype, soft: bool = False) -> None:
         self.name = name
         self.device = next(network.parameters()).device
         ready = copy.deepcopy(network).eval() if precision == torch.float32 else folded(network)
         self.deep = any(isinstance(module, nn.Conv3d) for module in ready.modules())
         ready.to(dtype=precision, memory_format=DEEP if self.deep else FLAT)  # type: ignore[call-overload]
-        self.verdict = Verdict(ready, precision)
+        self.verdict = Verdict(ready, precision, soft)
 
     @torch.inference_mode()
-    def __call__(self, image: npt.NDArray[np.float32], inner: Region) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
+    def __call__(self, image: npt.NDArray[np.float32], inner: Region) -> Reply:
         if not self.deep:  # slices know nothing of one another
             image, inner = image[:, inner[0]], (slice(0, inner[0].stop - inner[0].start), *inner[1:])
         needed: Cone = cone(inner, image.shape[1:], self.verdict.levels).tolist()
-        classes, doubt = self._ask(torch.from_numpy(image)[None].to(self.device), needed)
-        return as_few_bytes(classes.cpu().numpy()), doubt.cpu().numpy()
+        classes, *more = self._ask(torch.from_numpy(image)[None].to(self.device), needed)
+        return as_few_bytes(classes.cpu().numpy()), *(each.cpu().numpy() for each in more)
 
-    def _ask(self, image: Tensor, needed: Cone) -> tuple[Tensor, Tensor]:
+    def _ask(self, image: Tensor, needed: Cone) -> tuple[Tensor, ...]:
         thick = image.shape[2] if self.deep or self.device.type != "cpu" else SLICES
         answers = [self.verdict(slab, needed) for slab in torch.split(image, thick, dim=2)]
-        classes, doubt = zip(*answers, strict=True)
-        return torch.cat(classes), torch.cat(doubt)
+        return tuple(torch.cat(parts, dim=-3) for parts in zip(*answers, strict=True))
 
 
 class CompiledBackend(TorchBackend):
     """The same, compiled for the first core in a tile of one size; others, at a volume's edges, are run as they are."""
 
-    def __init__(self, name: str, network: nn.Module, precision: torch.dtype, tile: Shape) -> None:
-        super().__init__(name, network, precision)
+    def __init__(self, name: str, network: nn.Module, precision: torch.dtype, tile: Shape, soft: bool = False) -> None:
+        super().__init__(name, network, precision, soft)
         self.tile = tile
         self.usual: Cone | None = None
         # The cache on disk is pickled, and lies where others may write.
-        self.compiled: Callable[[Tensor, Cone], tuple[Tensor, Tensor]] = torch.compile(
+        self.compiled: Callable[[Tensor, Cone], tuple[Tensor, ...]] = torch.compile(
             self.verdict, dynamic=False, options={"freezing": True, "fx_graph_cache": False}
         )
 
-    def _ask(self, image: Tensor, needed: Cone) -> tuple[Tensor, Tensor]:
+    def _ask(self, image: Tensor, needed: Cone) -> tuple[Tensor, ...]:
         if tuple(image.shape[2:]) != self.tile:
             return super()._ask(image, needed)
         self.usual = self.usual or needed
@@ -97,14 +100,14 @@ def can_compile(device: torch.device) -> bool:
     return device.type == "cpu" and any(map(shutil.which, ("g++", "clang++")))
 
 
-def eager(name: str, network: nn.Module, looks: NetworkSettings, tile: Shape) -> TorchBackend:
+def eager(name: str, network: nn.Module, looks: NetworkSettings, tile: Shape, soft: bool = False) -> TorchBackend:
     """The back end ``name``, of any device, whose last word is a precision."""
-    return TorchBackend(name, network, precision_of(name))
+    return TorchBackend(name, network, precision_of(name), soft)
 
 
-def compiled(name: str, network: nn.Module, looks: NetworkSettings, tile: Shape) -> TorchBackend:
+def compiled(name: str, network: nn.Module, looks: NetworkSettings, tile: Shape, soft: bool = False) -> TorchBackend:
     """The same, compiled for ``tile``."""
-    return CompiledBackend(name, network, precision_of(name), tile)
+    return CompiledBackend(name, network, precision_of(name), tile, soft)
 
 
 def precision_of(name: str) -> torch.dtype:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from napari_medaka_kd.networks.cone import cut
+from napari_medaka_kd.networks.soft import pack
 from napari_medaka_kd.networks.unet import Ensemble, UNet
 
 if TYPE_CHECKING:
@@ -31,30 +32,35 @@ class Verdict(nn.Module):
         From (1, C, z, y, x) to logits (1, classes, z, y, x), or an :class:`Ensemble` of such.
     precision
         In which the members are computed; probabilities always are float32.
+    soft
+        Whether soft labels are answered, too.
     """
 
-    def __init__(self, network: nn.Module, precision: torch.dtype = torch.float32) -> None:
+    def __init__(self, network: nn.Module, precision: torch.dtype = torch.float32, soft: bool = False) -> None:
         super().__init__()
+        self.soft = soft
         self.members = nn.ModuleList(network.members if isinstance(network, Ensemble) else [network])
         self.precision = precision
-        heads = [module.out_channels for module in network.modules() if isinstance(module, CONVOLUTIONS)]
-        self.classes: int = getattr(network, "classes", None) or heads[-1]
+        self.classes = classes_of(network)
 
     @property
     def levels(self) -> int:
         """Of the cones that it takes: those of its U-Nets; 1 where nothing is known of a network."""
         return min(len(member.down) if isinstance(member, UNet) else 1 for member in self.members)
 
-    def forward(self, image: Tensor, cone: Tensor | Sequence[Any]) -> tuple[Tensor, Tensor]:
-        """(1, C, z, y, x) float32 → classes (z, y, x) uint8, int32 beyond 256; doubt (z, y, x) uint8.
+    def forward(self, image: Tensor, cone: Tensor | Sequence[Any]) -> tuple[Tensor, ...]:
+        """(1, C, z, y, x) float32 → classes (z, y, x) uint8, int32 beyond 256; doubt (z, y, x) uint8; soft labels
+        (classes, z, y, x) uint8 where they are asked for (:mod:`~napari_medaka_kd.networks.soft`).
 
-        Both are about the part that ``cone`` is about (:func:`~napari_medaka_kd.networks.cone.cone`).
+        All are about the part that ``cone`` is about (:func:`~napari_medaka_kd.networks.cone.cone`).
 
         The mean over the members of the probability of the chosen class is the largest mean probability.
         """
-        agreed, chosen = self.probabilities(image, cone)[0].max(dim=0)
+        probabilities = self.probabilities(image, cone)[0]
+        agreed, chosen = probabilities.max(dim=0)
         doubt = ((1 - agreed) * 255).round().clamp(0, 255)
-        return chosen.to(torch.uint8 if self.classes <= _BYTE else torch.int32), doubt.to(torch.uint8)
+        answer = chosen.to(torch.uint8 if self.classes <= _BYTE else torch.int32), doubt.to(torch.uint8)
+        return (*answer, pack(probabilities, agreed)) if self.soft else answer
 
     def probabilities(self, image: Tensor, cone: Tensor | Sequence[Any]) -> Tensor:
         """The mean over the members, (1, classes, z, y, x) float32."""
@@ -67,6 +73,12 @@ class Verdict(nn.Module):
             mean = vote if mean is None else mean + vote
         assert mean is not None
         return mean if len(self.members) == 1 else mean / len(self.members)
+
+
+def classes_of(network: nn.Module) -> int:
+    """How many classes ``network`` tells apart, background included."""
+    heads = [module.out_channels for module in network.modules() if isinstance(module, CONVOLUTIONS)]
+    return int(getattr(network, "classes", None) or heads[-1])
 
 
 def folded(network: nn.Module) -> nn.Module:
