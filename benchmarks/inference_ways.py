@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor, nn
 
+    from napari_medaka_kd.networks.backends.backend import Backend
     from napari_medaka_kd.volumes.body import Body
-    from napari_medaka_kd.volumes.volume import Volume
+    from napari_medaka_kd.volumes.volume import Region, Volume
 
 WINDOW = 96  # voxels: MONAI's usual roi_size, and near nnU-Net's usual patch
 
@@ -76,9 +78,11 @@ def ours(backend: str) -> Callable[[Scene], dict[str, Any]]:
 
     def way(scene: Scene) -> dict[str, Any]:
         segmenter = ready(scene, backend)
+        clock = segmenter.backend = Clock(segmenter.backend)
         tiles = segmenter.tiles(scene.volume.shape, scene.body, whole(scene.volume.shape))
         return {
             "run": lambda: drain(segment(scene.volume, scene.body, scene.card, segmenter)),
+            "network": lambda: clock.seconds,
             "computes": segmenter.computes,
             "halo": segmenter.halo,
             "tiles": len(tiles),
@@ -86,6 +90,19 @@ def ours(backend: str) -> Callable[[Scene], dict[str, Any]]:
         }
 
     return way
+
+
+class Clock:
+    """A back end that knows for how long the processor was busy with it; right for one thread."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend, self.name, self.seconds = backend, backend.name, 0.0
+
+    def __call__(self, image: npt.NDArray[np.float32], inner: Region) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
+        begun = time.thread_time()
+        answer = self.backend(image, inner)
+        self.seconds += time.thread_time() - begun
+        return answer
 
 
 def ready(scene: Scene, backend: str) -> Segmenter:

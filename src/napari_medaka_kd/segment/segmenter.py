@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from napari_medaka_kd.volumes.label_extras import Extra
     from napari_medaka_kd.volumes.tiles import Tile
 
-_CORE = 128  # voxels of a tile that are answered, each way: two, evenly, in a block of label maps
+_CORE = 128  # voxels of a tile that are answered, each way but x: two, evenly, in a block of label maps
 _PLANES = 16  # of a 2-D network's tile
 
 
@@ -144,7 +144,8 @@ class Segmenter:
         elif (self.settings.precision == "auto" and tiles) and (
             len(tiles) * volumes >= WORTH_IT or is_chosen(self.network, self.looks, self.tile, folder)
         ):
-            tile = tiles[len(tiles) // 2]
+            small = replace(self.cut, tile=self._small_tile()).tiles(volume.shape, body, tiles[len(tiles) // 2].core)
+            tile = small[len(small) // 2]
             sample = Sample(self.look(volume, body, tile), tile.inner)
             self.backend = choose(self.network, self.looks, self.tile, sample, folder)
             if self.settings.soft:
@@ -154,6 +155,14 @@ class Segmenter:
     def extras(self) -> tuple[Extra, ...]:
         """What it answers beside the classes."""
         return asked_extras(self.settings, classes_of(self.network) if self.settings.soft else 0)
+
+    def _small_tile(self) -> Shape:
+        """With half the core, or less: enough to compare by."""
+        z, y, x = (
+            min(side, _CORE // 2 // step * step + 2 * rim)
+            for side, step, rim in zip(self.tile, self.stride, self.halo, strict=True)
+        )
+        return z, y, x
 
     @property
     def cut(self) -> Cut:
@@ -277,5 +286,8 @@ def members(network: nn.Module) -> Iterator[nn.Module]:
 
 
 def _core(looks: Looks) -> Shape:
-    """Slices are cheap to answer in large pieces: a whole block of label maps at a time."""
-    return (_PLANES, 2 * _CORE, 2 * _CORE) if looks.dimensions == 2 else (_CORE, _CORE, _CORE)
+    """The longer a core, the less of a tile is halo; the default network takes 2 GB for one of 128 × 128 × 256.
+
+    Slices are cheap to answer in large pieces: a whole block of label maps at a time.
+    """
+    return (_PLANES, 2 * _CORE, 2 * _CORE) if looks.dimensions == 2 else (_CORE, _CORE, 2 * _CORE)

@@ -56,6 +56,12 @@ class Truth:
     clear: tuple[npt.NDArray[np.bool_], ...]
     seconds: float
 
+    @property
+    def size(self) -> Shape:
+        """Of the first sample, (z, y, x)."""
+        z, y, x = self.samples[0].image.shape[1:]
+        return z, y, x
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -76,7 +82,7 @@ def choose(network: nn.Module, looks: NetworkSettings, tile: Shape, sample: Samp
     tile
         (z, y, x) of most images to come.
     sample
-        A tile with some of an animal in it; best of the size ``tile``.
+        A tile with some of an animal in it; it may be smaller than ``tile``: float32 takes most memory of all.
     folder
         Where the choice is kept, as ``backend.json``; None: nowhere.
     """
@@ -87,17 +93,19 @@ def choose(network: nn.Module, looks: NetworkSettings, tile: Shape, sample: Samp
     if name in names:
         return make(name, network, looks, tile)
     truth = ask_float32(network, (sample, _sliver(sample, looks)))
-    trials = [Trial(make(EXACT, network, looks, tile), 0.0)]
+    size = truth.size
+    trials = [Trial(make(EXACT, network, looks, size), 0.0)]
     for name in names:
         found = any(not trial.backend.name.startswith("torch") for trial in trials)
         if name == EXACT or (found and TABLE[name].slow_to_start):
             continue
-        if (trial := _try(name, network, looks, tile, truth)) is not None:
+        if (trial := _try(name, network, looks, size, truth)) is not None:
             trials.append(trial)
     measured = {EXACT: truth.seconds, **_race(trials[1:], truth.samples)}
     best = min(trials, key=lambda trial: measured[trial.backend.name] + trial.start / TILES)
     remember(folder, known, best.backend.name, measured)
-    return best.backend
+    made_for_another = TABLE[best.backend.name].slow_to_start and size != tile
+    return make(best.backend.name, network, looks, tile) if made_for_another else best.backend
 
 
 def is_chosen(network: nn.Module, looks: NetworkSettings, tile: Shape, folder: Path | None) -> bool:

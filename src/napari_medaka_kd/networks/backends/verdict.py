@@ -65,10 +65,14 @@ class Verdict(nn.Module):
     def probabilities(self, image: Tensor, cone: Tensor | Sequence[Any]) -> Tensor:
         """The mean over the members, (1, classes, z, y, x) float32."""
         seen = image.to(self.precision)
-        logits = [member(seen, cone) if self.levels > 1 else cut(member(seen), cone[0][1]) for member in self.members]
-        # Laid out class by class before they are widened, the softmax takes half as long.
-        votes = [each.contiguous().float().softmax(dim=1) for each in logits]
-        return votes[0] if len(votes) == 1 else torch.stack(votes).mean(dim=0)
+        mean: Tensor | None = None
+        for member in self.members:
+            logits = member(seen, cone) if self.levels > 1 else cut(member(seen), cone[0][1])
+            # Laid out class by class before they are widened, the softmax takes half as long.
+            vote = logits.contiguous().float().softmax(dim=1)
+            mean = vote if mean is None else mean + vote
+        assert mean is not None
+        return mean if len(self.members) == 1 else mean / len(self.members)
 
 
 def classes_of(network: nn.Module) -> int:
