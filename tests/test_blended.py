@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import drain
 from napari_medaka_kd.networks.checkpoint import Checkpoint
 from napari_medaka_kd.networks.foreign import ForeignSettings
 from napari_medaka_kd.networks.inputs import encode, rescaled
+from napari_medaka_kd.networks.soft import STEPS, logits, unpack
 from napari_medaka_kd.segment import blended
 from napari_medaka_kd.segment.blended import BlendedSegmenter, importance, make_segmenter, starts
 from napari_medaka_kd.segment.run import segment
@@ -48,9 +50,9 @@ def looks_of(window, dimensions=3):
     )
 
 
-def segmenter(window, dimensions=3):
+def segmenter(window, dimensions=3, **more):
     torch.set_num_threads(1)
-    knobs = SegmentSettings(device="cpu", precision="float32")
+    knobs = SegmentSettings(device="cpu", precision="float32", **more)
     judge = make_segmenter(Normaliser(), looks_of(window, dimensions), knobs)
     assert isinstance(judge, BlendedSegmenter)
     return judge
@@ -120,6 +122,28 @@ def test_only_the_body_is_said_anything_of_and_windows_of_air_are_not_read():
     np.testing.assert_array_equal(answer.classes[inside], everything.classes[inside])
     assert not answer.classes[~inside].any()
     assert not answer.doubt[~inside].any()
+
+
+def test_soft_labels_are_of_the_blended_votes_and_nothing_outside_the_body():
+    shape = (20, 22, 24)
+    body = Body((slice(2, 18), slice(3, 22), slice(0, 24)), (0.0, 1.0))
+    judge, volume = segmenter((8, 8, 8), soft=True), noise(shape)
+    answer = judge.ask(volume, body, whole(shape))
+    inside = np.zeros(shape, bool)
+    inside[body.box] = True
+    soft = answer.maps["soft"]
+    assert soft.shape == (3, *shape)
+    assert not soft[:, ~inside].any()
+    assert (np.take_along_axis(soft, answer.classes[None].astype(int), 0)[0][inside] == STEPS).all()
+    sure = logits(unpack(torch.from_numpy(soft))).softmax(0).max(0).values.numpy()
+    assert np.abs((1 - sure) * 255 - answer.doubt)[inside].mean() < 10
+    np.testing.assert_array_equal(answer.doubt, segmenter((8, 8, 8)).ask(volume, body, whole(shape)).doubt)
+
+
+@pytest.mark.parametrize("way", ["flips", "dropout"])
+def test_blended_windows_are_not_looked_at_again(way):
+    with pytest.raises(UserError, match="not looked at again"):
+        segmenter((8, 8, 8), disagreement=way)
 
 
 def test_slices_of_a_flat_network_are_blended_in_their_plane():

@@ -84,10 +84,10 @@ def folder(origin, tmp_path):
     return tmp_path
 
 
-def segment_plainly(store, checkpoint):
+def segment_plainly(store, checkpoint, settings=SETTINGS):
     card = Checkpoint.open(checkpoint)
-    segmenter = Segmenter(card.load(checkpoint), card.network, SETTINGS)
-    how = decide(checkpoint, SETTINGS, store, BODY)
+    segmenter = Segmenter(card.load(checkpoint), card.network, settings)
+    how = decide(checkpoint, settings, store, BODY)
     segmenter.use_halo(how.halo)
     drain(segment(open_volume(store), BODY, card, segmenter))
 
@@ -96,8 +96,8 @@ def scans(folder, *names):
     return [Scan(replace(open_volume(folder / f"{name}.ome.zarr"), name=name), BODY) for name in names]
 
 
-def spread(folder, cluster, *names):
-    return segment_cohort(scans(folder, *names), folder / "teacher", SETTINGS, cluster)
+def spread(folder, cluster, *names, settings=SETTINGS):
+    return segment_cohort(scans(folder, *names), folder / "teacher", settings, cluster)
 
 
 def files_of(store):
@@ -131,6 +131,17 @@ def test_a_worker_killed_midway_costs_no_block_and_changes_no_bit(folder, origin
     for name in ("one", "two"):
         assert notes_of(folder / f"{name}.ome.zarr") == dict.fromkeys(range(6), 1)
         assert label_names(folder / f"{name}.ome.zarr") == ("teacher",)
+
+
+def test_workers_write_what_is_asked_for_beside_the_labels_as_one_process_does(folder, cluster):
+    more = SETTINGS.model_copy(update={"soft": True, "disagreement": "dropout", "rounds": 1})
+    store = folder / "one.ome.zarr"
+    drain(spread(folder, cluster, "one", settings=more))
+    found = files_of(store)
+    shutil.rmtree(store / "labels")
+    segment_plainly(store, folder / "teacher", more)
+    assert found == files_of(store)
+    assert {name.split("/")[1] for name in found if "/" in name} >= {"uncertainty", "disagreement", "soft"}
 
 
 def test_what_a_cluster_began_one_process_ends_and_the_other_way_round(folder, origin, cluster):

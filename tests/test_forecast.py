@@ -24,6 +24,7 @@ from napari_medaka_kd.segment.segmenter import Segmenter
 from napari_medaka_kd.settings import NetworkSettings, SegmentSettings
 from napari_medaka_kd.volumes.body import Body
 from napari_medaka_kd.volumes.body_mask import BodyMask
+from napari_medaka_kd.volumes.label_store import generation
 from napari_medaka_kd.volumes.labels import LabelSchema
 from napari_medaka_kd.volumes.save import save_volume
 from napari_medaka_kd.volumes.store_array import CACHE_BYTES
@@ -204,6 +205,17 @@ def test_damaged_prices_are_none(project, damage):
     known = ahead.kept(project.checkpoint("new"), card.weights_sha256, QUICK).known
     (project.checkpoint("new") / FILE).write_text(damage.replace("%s", known))
     assert ahead.at_a_glance(project, "new", project.case("fish-01"), QUICK) is None
+
+
+def test_what_is_kept_beside_the_labels_counts(project):
+    more = QUICK.model_copy(update={"soft": True, "disagreement": "flips"})
+    plain, found = (drain(ahead.forecast(project, "new", each, Asked(), ("fish-01",))).total for each in (QUICK, more))
+    assert found.room > plain.room
+    drain(segment(project, "new", more, ("fish-01",)))
+    case = project.case("fish-01")
+    labels = case.store / "labels" / generation(case.store, "new")
+    files = [file for name in ("soft", "disagreement") for file in (labels / name).rglob("*") if file.is_file()]
+    assert found.disk - plain.disk == pytest.approx(sum(file.stat().st_size for file in files), rel=0.5)
 
 
 def test_the_pace_of_a_whole_run_stands_for_that_of_a_few_tiles(project):

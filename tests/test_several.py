@@ -21,16 +21,17 @@ SCAN = Volume((np.random.default_rng(0).random(SHAPE, np.float32),), (1.0, 1.0, 
 BLOCKS = tuple(enumerate(block_grid(SHAPE, (8, 12, 26))))
 
 
-def lead(backend="auto"):
-    settings = SegmentSettings(precision="float32", device="cpu", backend=backend)
+def lead(backend="auto", **more):
+    settings = SegmentSettings(precision="float32", device="cpu", backend=backend, **more)
     segmenter = Segmenter(build(LOOKS, 4, 0), LOOKS, settings, (0, 8, 8))
     segmenter.use_backend(SCAN, BODY, None)
     return segmenter
 
 
+@pytest.mark.parametrize("more", [{}, {"soft": True, "disagreement": "dropout", "rounds": 1}])
 @pytest.mark.parametrize("backend", ["auto", "torch float32"])
-def test_two_devices_answer_each_block_once_and_as_one_does(backend):
-    first = lead(backend)
+def test_two_devices_answer_each_block_once_and_as_one_does(backend, more):
+    first = lead(backend, **more)
     alone = dict(answers(first, SCAN, BODY, BLOCKS))
     team = assemble(first, ("cpu",))
     assert [each.computes for each in team] == [first.computes] * 2
@@ -38,7 +39,9 @@ def test_two_devices_answer_each_block_once_and_as_one_does(backend):
     assert sorted(number for number, _ in found) == list(range(len(BLOCKS)))
     for number, answer in found:
         np.testing.assert_array_equal(answer.classes, alone[number].classes)
-        np.testing.assert_array_equal(answer.doubt, alone[number].doubt)
+        assert answer.maps.keys() == alone[number].maps.keys()
+        for name, values in answer.maps.items():
+            np.testing.assert_array_equal(values, alone[number].maps[name])
 
 
 def test_both_devices_are_at_work():

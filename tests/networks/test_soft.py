@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_medaka_kd.networks.backends.foreign_backend import ForeignBackend
 from napari_medaka_kd.networks.backends.table import available, make
 from napari_medaka_kd.networks.backends.verdict import Verdict
 from napari_medaka_kd.networks.build import build
@@ -77,3 +78,16 @@ def test_the_whole_tile_may_be_the_core():
         np.zeros((4, *TILE), np.float32), whole(TILE)
     )
     assert soft.shape == (4, *classes.shape)
+
+
+def test_a_network_from_elsewhere_says_the_same_and_soft_labels_beside_it():
+    network = torch.nn.Conv3d(1, 3, 1)
+    network.classes = 3
+    image = np.random.default_rng(0).random((1, *TILE), np.float32)
+    inner = (slice(4, 12), slice(2, 14), slice(0, 16))
+    plain, more = (ForeignBackend(network, torch.float32, soft)(image, inner) for soft in (False, True))
+    assert [len(plain), len(more)] == [2, 3]
+    for one, other in zip(plain, more, strict=False):
+        np.testing.assert_array_equal(one, other)
+    said = ForeignBackend(network, torch.float32).probabilities(image)[(slice(None), *inner)]
+    assert divergence(said.log(), torch.from_numpy(more[2]), 2) < 3e-3
