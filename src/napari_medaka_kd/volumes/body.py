@@ -87,9 +87,12 @@ def find_body(volume: Volume) -> Body:
 def normalise(block: npt.NDArray[Any], window: tuple[float, float]) -> npt.NDArray[np.float32]:
     """Intensities as a network sees them: 0 … 1 inside ``window``, clipped to -0.25 … 1.25, always finite."""
     low, high = window
-    scaled = (block.astype(np.float32) - np.float32(low)) / np.float32(max(high - low, 1e-30))
-    clipped: npt.NDArray[np.float32] = np.clip(np.nan_to_num(scaled, nan=0.0), -0.25, 1.25)
-    return clipped
+    scaled: npt.NDArray[np.float32] = block.astype(np.float32)
+    scaled -= np.float32(low)
+    scaled /= np.float32(max(high - low, 1e-30))
+    if block.dtype.kind == "f":
+        np.nan_to_num(scaled, copy=False, nan=0.0)
+    return np.clip(scaled, -0.25, 1.25, out=scaled)
 
 
 def _read_overview(volume: Volume) -> npt.NDArray[np.float32]:
