@@ -246,9 +246,9 @@ def test_what_goes_wrong_aside_is_told_in_its_own_words(project):
         drain(aside("measure", argv))
 
 
-def test_the_verb_says_it_to_people_and_to_machines(project):
-    drain(ahead.forecast(project, "new", SegmentSettings(), Asked()))
-    words = ["forecast", str(project.folder), "--checkpoint", "new"]
+def test_the_verb_says_it_to_people_and_to_machines_wherever_they_stand(project, monkeypatch):
+    monkeypatch.chdir(project.folder.parent)
+    words = ["forecast", project.folder.name, "--checkpoint", "new"]
     text = CliRunner().invoke(app, words)
     assert text.exit_code == 0, text.stderr
     assert "fish-00: about " in text.stdout

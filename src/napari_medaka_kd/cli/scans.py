@@ -32,7 +32,7 @@ def demo(
 @app.command()
 def init(
     project: ProjectFolder,
-    organs: Annotated[Path, typer.Option("--organs", help="TOML: [organs] with a line «id = name» for each organ.")],
+    organs: Annotated[Path, typer.Option("--organs", help="TOML: \\[organs] with a line «id = name» for each organ.")],
     name: Annotated[str, typer.Option("--name", help="Of the project; the folder's if empty.")] = "",
     as_json: Json = False,
 ) -> None:

@@ -42,7 +42,7 @@ def adopt(
         list[str] | None, typer.Option("--class", metavar="CLASS=ORGAN", help="As 1=liver; once for each.")
     ] = None,
     organs: Annotated[
-        Path | None, typer.Option("--organs", help="TOML: [organs] with a line «class = organ» for each instead.")
+        Path | None, typer.Option("--organs", help="TOML: \\[organs] with a line «class = organ» for each instead.")
     ] = None,
     settings: SettingsFile = None,
     turns: Turns = None,

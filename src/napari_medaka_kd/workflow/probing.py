@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,6 @@ from napari_medaka_kd.segment.segmenter import Segmenter
 from . import propose as propose  # a run loads it: its memory and its seconds count
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from napari_medaka_kd.project import Project
     from napari_medaka_kd.settings import SegmentSettings
 
@@ -44,8 +43,8 @@ def measure(
     if _choices(folder) != before:
         return {"chosen": True}
     started = time.time() - begun
-    with TemporaryDirectory(prefix=".forecast-", dir=project.folder, ignore_cleanup_errors=True) as empty:
-        prices = probe(volume, body, card, segmenter, project.folder / empty)
+    with TemporaryDirectory(prefix=".forecast-", dir=project.folder.resolve(), ignore_cleanup_errors=True) as empty:
+        prices = probe(volume, body, card, segmenter, Path(empty))
     whole = replace(prices, ready=prices.ready + started)
     return {"prices": whole.to_json(), "ready_at": begun, "done_at": time.time()}
 
