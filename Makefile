@@ -25,13 +25,16 @@ check: .venv/.ready-dev  ## style, types, layers, architecture
 	.venv/bin/lint-imports --no-logo --no-cache
 	.venv/bin/python -m pytest -q tests/test_architecture.py
 
-bench: .venv/.ready-dev  ## the demo with three seeds, the window, opening, converting, patches; an hour on two cores
+bench: .venv/.ready-dev  ## the demo with three seeds, the window, opening, converting, segmenting, patches; two hours on two cores
 	.venv/bin/python benchmarks/demo_seeds.py --seeds 0 1 2
 	tools/screen.sh .venv/bin/python benchmarks/stalls.py
 	tools/screen.sh .venv/bin/python benchmarks/reviewing.py
 	tools/screen.sh .venv/bin/python benchmarks/soak.py
 	.venv/bin/python benchmarks/opening.py
 	.venv/bin/python benchmarks/converting.py
+	.venv/bin/python benchmarks/inference.py --folder medaka-bench
+	.venv/bin/python benchmarks/inference.py --folder medaka-bench --scene fish
+	.venv/bin/python benchmarks/forecast.py --rounds 3
 	.venv/bin/python benchmarks/patches.py --arms ours zarr-python "MONAI PersistentDataset" "MONAI CacheDataset"
 
 torture: .venv/.ready-dev  ## spoiled volumes by the thousand through every reader, 220 kills, a soak; make torture INPUTS=20000 SEED=1

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from napari_medaka_kd.errors import UserError
-from napari_medaka_kd.networks.backends.choose import Sample, agrees, ask_float32, choose
+from napari_medaka_kd.networks.backends.choose import DOUBT, Sample, ask_float32, choose, distance
 from napari_medaka_kd.networks.backends.remembered import FILE
 from napari_medaka_kd.networks.backends.table import EXACT, TABLE, Entry, available, make
 from napari_medaka_kd.networks.backends.torch_backend import TorchBackend
@@ -21,6 +21,7 @@ from napari_medaka_kd.volumes.volume import whole
 
 CPU = torch.device("cpu")
 TILE = (8, 16, 24)
+TOSSED = {"float32": 2e-4, "bfloat16": 0.02}  # share of the voxels: networks that learned nothing often hardly decide
 LOOKS = {
     "2-D": NetworkSettings(dimensions=2, widths=(4, 8)),
     "3-D": NetworkSettings(dimensions=3, widths=(4, 8)),
@@ -102,8 +103,9 @@ def test_the_exact_back_end_says_what_the_members_vote_for(looks):
 def test_every_back_end_agrees_with_float32_on_tiles_of_any_size(name, kind):
     network, backend = pair_of(name, kind)
     truth = ask_float32(network, (sample(), sample((4, 8, 2)), sample((8, 4, 20), seed=1), PART))
-    assert sum(int(clear.sum()) for clear in truth.clear) > 0.3 * sum(clear.size for clear in truth.clear)
-    assert agrees(backend, truth)
+    different, off = distance(backend, truth)
+    assert different <= TOSSED[name.split()[-1]]
+    assert off <= DOUBT
     assert backend.name == name
 
 
@@ -114,7 +116,9 @@ def test_every_back_end_agrees_with_float32_on_tiles_of_any_size(name, kind):
 def test_a_compiled_network_agrees_with_float32(looks):
     network = network_of(looks)
     backend = make_here("compiled bfloat16", network, looks)
-    assert agrees(backend, ask_float32(network, (sample(), sample((4, 8, 2)), PART)))
+    different, off = distance(backend, ask_float32(network, (sample(), sample((4, 8, 2)), PART)))
+    assert different <= TOSSED["bfloat16"]
+    assert off <= DOUBT
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -152,6 +156,19 @@ def test_folding_takes_every_norm_away_and_changes_no_answer(looks):
     lean = folded(network)
     assert not [module for module in lean.modules() if isinstance(module, NORMS)]
     assert torch.allclose(lean(image), network(image), atol=1e-3)
+
+
+@looks_of
+@torch.inference_mode()
+def test_heads_stay_float32_so_that_two_likely_classes_are_seldom_equal(looks):
+    network = network_of(looks)
+    member = folded(network, torch.bfloat16)
+    member = member.members[0] if looks.members > 1 else member
+    logits = member(torch.from_numpy(scan((16, 64, 64)))[None].bfloat16())
+    tops = logits.topk(2, dim=1).values[0]
+    equal, equal_if_rounded = (int(torch.count_nonzero(x[0] == x[1])) for x in (tops, tops.bfloat16()))
+    assert logits.dtype == torch.float32
+    assert equal_if_rounded > 10 * (equal + 1)
 
 
 def test_a_back_end_that_is_not_here_is_refused_by_name():

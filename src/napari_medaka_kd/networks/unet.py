@@ -42,7 +42,7 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(_block(dimensions, coarse + fine, fine) for fine, coarse in itertools.pairwise(widths))
         self.pool = POOLS[dimensions](2)
         self.grow = nn.Upsample(scale_factor=2, mode="nearest")
-        self.head = CONVOLUTIONS[dimensions](widths[0], classes, 1)
+        self.head: nn.Module = CONVOLUTIONS[dimensions](widths[0], classes, 1)
 
     def forward(self, image: Tensor, cone: Tensor | Sequence[Any] | None = None) -> Tensor:
         """(B, C, Z, Y, X) → logits (B, classes, Z, Y, X); y and x, and z in 3-D, multiples of the stride.

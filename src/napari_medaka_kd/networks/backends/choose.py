@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
     from .backend import Backend
 
-TORN = 0.01  # float32 itself hardly knows which of two classes it is, if their probabilities differ by less
-DIFFERENT = 2e-4  # share of the other voxels that may get another class
+DIFFERENT = 2e-4  # share of the voxels that may get another class
 ROUNDS = 3
 TILES = 100  # of an ordinary scan, over which the start is spread
 DOUBT = 3.0  # of 255: how far the doubt may be off on average
@@ -53,7 +52,6 @@ class Truth:
     samples: tuple[Sample, ...]
     classes: tuple[npt.NDArray[Any], ...]
     doubt: tuple[npt.NDArray[np.uint8], ...]
-    clear: tuple[npt.NDArray[np.bool_], ...]
     seconds: float
 
     @property
@@ -117,7 +115,7 @@ def is_chosen(network: nn.Module, looks: NetworkSettings, tile: Shape, folder: P
 
 @torch.inference_mode()
 def ask_float32(network: nn.Module, samples: tuple[Sample, ...]) -> Truth:
-    """What ``network`` itself says of each core, and where it is clear about it."""
+    """What ``network`` itself says of each core."""
     verdict, device = Verdict(network.eval()), next(network.parameters()).device
     begun = time.perf_counter()
     answers = []
@@ -125,27 +123,31 @@ def ask_float32(network: nn.Module, samples: tuple[Sample, ...]) -> Truth:
         needed = cone(sample.inner, sample.image.shape[1:], verdict.levels).tolist()
         answers.append(verdict.probabilities(torch.from_numpy(sample.image)[None].to(device), needed)[0])
     seconds = time.perf_counter() - begun
-    tops = [answer.topk(2, dim=0) for answer in answers]
+    tops = [answer.max(dim=0) for answer in answers]
     return Truth(
         samples,
-        tuple(top.indices[0].cpu().numpy() for top in tops),
-        tuple(((1 - top.values[0]) * 255).round().to(torch.uint8).cpu().numpy() for top in tops),
-        tuple((top.values[0] - top.values[1] > TORN).cpu().numpy() for top in tops),
+        tuple(top.indices.cpu().numpy() for top in tops),
+        tuple(((1 - top.values) * 255).round().to(torch.uint8).cpu().numpy() for top in tops),
         seconds,
     )
 
 
 def agrees(backend: Backend, truth: Truth) -> bool:
     """Whether ``backend`` gives the classes and the doubt of float32, up to what no one would see."""
-    different = clear = voxels = 0
+    different, off = distance(backend, truth)
+    return different <= DIFFERENT and off <= DOUBT
+
+
+def distance(backend: Backend, truth: Truth) -> tuple[float, float]:
+    """(share of the voxels that get another class than from float32, how far the doubt is off on average, of 255)."""
+    different = voxels = 0
     off = 0.0
-    for sample, classes, doubt, sure in zip(truth.samples, truth.classes, truth.doubt, truth.clear, strict=True):
+    for sample, classes, doubt in zip(truth.samples, truth.classes, truth.doubt, strict=True):
         its_classes, its_doubt, *_ = backend(sample.image, sample.inner)
-        different += int(np.count_nonzero((its_classes != classes) & sure))
-        clear += int(np.count_nonzero(sure))
+        different += int(np.count_nonzero(its_classes != classes))
         off += float(np.abs(its_doubt.astype(np.int16) - doubt).sum())
         voxels += classes.size
-    return different <= DIFFERENT * clear and off <= DOUBT * voxels
+    return different / voxels, off / voxels
 
 
 def _try(name: str, network: nn.Module, looks: NetworkSettings, tile: Shape, truth: Truth) -> Trial | None:

@@ -47,9 +47,9 @@ class TorchBackend:
     def __init__(self, name: str, network: nn.Module, precision: torch.dtype, soft: bool = False) -> None:
         self.name = name
         self.device = next(network.parameters()).device
-        ready = copy.deepcopy(network).eval() if precision == torch.float32 else folded(network)
+        ready = copy.deepcopy(network).eval() if precision == torch.float32 else folded(network, precision)
         self.deep = any(isinstance(module, nn.Conv3d) for module in ready.modules())
-        ready.to(dtype=precision, memory_format=DEEP if self.deep else FLAT)  # type: ignore[call-overload]
+        ready.to(memory_format=DEEP if self.deep else FLAT)  # type: ignore[call-overload]
         self.verdict = Verdict(ready, precision, soft)
 
     @torch.inference_mode()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
+TRANSPOSED = {nn.Conv2d: nn.ConvTranspose2d, nn.Conv3d: nn.ConvTranspose3d}
 NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 _BYTE = 256  # classes that a byte can tell apart
 
@@ -75,18 +76,47 @@ class Verdict(nn.Module):
         return mean if len(self.members) == 1 else mean / len(self.members)
 
 
+class WideHead(nn.Module):
+    """A U-Net's head that is float32 where the rest is bfloat16.
+
+    Rounded logits are often equal, and then the first class, the background, wins: organs lose
+    far more voxels than they win. A transposed convolution, since OpenVINO rounds whatever leaves a convolution.
+    """
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        assert isinstance(head, CONVOLUTIONS)
+        self.head = TRANSPOSED[type(head)](head.in_channels, head.out_channels, 1)
+        weights = {"weight": head.weight.transpose(0, 1).contiguous(), "bias": head.bias}
+        self.head.load_state_dict(weights)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, …) of any precision → logits (B, classes, …) float32."""
+        logits: Tensor = self.head(features.float())
+        return logits
+
+
 def classes_of(network: nn.Module) -> int:
     """How many classes ``network`` tells apart, background included."""
-    heads = [module.out_channels for module in network.modules() if isinstance(module, CONVOLUTIONS)]
+    kinds = (*CONVOLUTIONS, *TRANSPOSED.values())
+    heads: list[Any] = [module.out_channels for module in network.modules() if isinstance(module, kinds)]
     return int(getattr(network, "classes", None) or heads[-1])
 
 
-def folded(network: nn.Module) -> nn.Module:
-    """A copy of ``network``, in evaluation mode, with each batch norm multiplied into the convolution before it."""
+def folded(network: nn.Module, precision: torch.dtype = torch.float32) -> nn.Module:
+    """A copy of ``network`` to be computed in ``precision``, in evaluation mode.
+
+    Each batch norm is multiplied into the convolution before it; the heads stay float32 (:class:`WideHead`).
+    """
     network = copy.deepcopy(network).eval().requires_grad_(False)
     for parent in list(network.modules()):
         if isinstance(parent, nn.Sequential):
             _fold(parent)
+    members = [module for module in network.modules() if isinstance(module, UNet)]
+    heads = [WideHead(member.head) for member in members]
+    network.to(precision)
+    for member, head in zip(members, heads, strict=True):
+        member.head = head
     return network
 
 
