@@ -1,0 +1,117 @@
+"""The sets that ``quality.py`` is tried on: for each seed, animals with labels and animals to be judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_medaka_kd.settings import (
+    AugmentSettings,
+    DemoSettings,
+    FitSettings,
+    NetworkSettings,
+    PatchSettings,
+    QualitySettings,
+    TrainSettings,
+)
+from napari_medaka_kd.volumes.labels import LabelSchema
+from napari_medaka_kd.volumes.open import open_labels, open_volume
+from napari_medaka_kd.volumes.phantom import MEDAKA, phantom_animal
+from napari_medaka_kd.workflow.sample import animals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_medaka_kd.volumes.labels import LabelMap
+    from napari_medaka_kd.volumes.volume import Volume
+
+    Animals = dict[str, tuple[Volume, LabelMap]]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One seed of a set.
+
+    Attributes
+    ----------
+    labelled, judged
+        By case: the animals that teacher and classifier learn from, and those whose organs are proposed and judged.
+    """
+
+    organs: LabelSchema
+    labelled: Animals
+    judged: Animals
+    teacher: TrainSettings
+    quality: QualitySettings
+
+
+def hippocampi(data: Path, seed: int) -> Trial:
+    """Human hippocampi (MRI): 6 labelled, 30 judged, drawn by ``seed``."""
+    organs = LabelSchema.from_names(["anterior", "posterior"])
+    files = sorted((data / "human_hippocampus_mri" / "images").glob("*.nii.gz"))
+    drawn = [files[place] for place in np.random.default_rng(seed).permutation(len(files))[:36]]
+    found = {
+        file.name.partition(".")[0]: (
+            open_volume(file),
+            open_labels(data / "human_hippocampus_mri" / "labels" / file.name, organs),
+        )
+        for file in drawn
+    }
+    names = list(found)
+    teacher = TrainSettings(
+        seed=seed,
+        network=NetworkSettings(dimensions=3, widths=(8, 16, 32), members=3),
+        patches=PatchSettings(patch=(24, 32, 24), batch=8),
+        fit=FitSettings(steps=200, learning_rate=5e-3),
+    )
+    quality = QualitySettings(good_iou=0.75, seed=seed, copies=12, critic_steps=100)
+    return Trial(organs, _of(found, names[:6]), _of(found, names[6:]), teacher, quality)
+
+
+def brains(data: Path, seed: int) -> Trial:
+    """Mouse brains (MRI), 40 structures: 3 labelled, 2 judged, another two for each of five seeds."""
+    folder = data / "mouse_brain_mri"
+    rows = [line.split("\t") for line in (folder / "labels.txt").read_text("utf-8").splitlines()]
+    names = {int(row[0]): row[1].strip() for row in rows if row[0].isdigit()}
+    both = {number: f"{name}, right" for number, name in names.items()}
+    organs = LabelSchema.from_ids(both | {number + 20: f"{name}, left" for number, name in names.items()})
+    found = {
+        f"mouse{number}": (
+            open_volume(folder / f"mouse{number}_mri.nii.gz"),
+            open_labels(folder / f"mouse{number}_label.nii.gz", organs),
+        )
+        for number in range(1, 6)
+    }
+    judged = [f"mouse{(seed + step) % 5 + 1}" for step in (0, 1)]
+    teacher = TrainSettings(
+        seed=seed,
+        network=NetworkSettings(dimensions=2, widths=(16, 32, 64), members=3),
+        patches=PatchSettings(patch=(1, 80, 80), batch=8),
+        augment=AugmentSettings(rotation=8, scaling=0.08),
+        fit=FitSettings(steps=350, learning_rate=5e-3),
+    )
+    quality = QualitySettings(good_iou=0.6, slab=16, seed=seed, copies=8, critic_steps=100)
+    return Trial(organs, _of(found, [n for n in found if n not in judged]), _of(found, judged), teacher, quality)
+
+
+def phantom(data: Path, seed: int) -> Trial:
+    """Made-up fish: 3 labelled ones of a clean beamline, 20 judged ones of a worse one, as in the demo."""
+    demo = DemoSettings(seed=seed, labelled=3)
+    made = {name: phantom_animal(fish) for name, fish in animals(demo).items() if not name.startswith("heldout")}
+    found = {name: (animal.volume, animal.labels) for name, animal in made.items()}
+    network = demo.teacher.network.model_copy(update={"members": 3})
+    fit = demo.teacher.fit.model_copy(update={"steps": 400})
+    teacher = demo.teacher.model_copy(update={"seed": seed, "network": network, "fit": fit})
+    quality = demo.quality.model_copy(update={"seed": seed, "copies": 12})
+    known = [name for name in found if name.startswith("labelled")]
+    return Trial(MEDAKA, _of(found, known), _of(found, [n for n in found if n not in known]), teacher, quality)
+
+
+def _of(found: Animals, names: list[str]) -> Animals:
+    return {name: found[name] for name in names}
+
+
+SETS: dict[str, Callable[[Path, int], Trial]] = {"hippocampi": hippocampi, "brains": brains, "phantom": phantom}
