@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tensorstore
 import torch
 from scipy.ndimage import gaussian_filter
 
@@ -14,6 +15,7 @@ from napari_medaka_kd.job import drain
 from napari_medaka_kd.networks.build import build, network_reach
 from napari_medaka_kd.networks.checkpoint import Checkpoint
 from napari_medaka_kd.networks.inputs import encode
+from napari_medaka_kd.segment.pipeline import CACHE
 from napari_medaka_kd.segment.run import segment
 from napari_medaka_kd.segment.segmenter import Segmenter, members
 from napari_medaka_kd.settings import NetworkSettings, SegmentSettings
@@ -24,6 +26,7 @@ from napari_medaka_kd.volumes.label_store import label_names, open_saved_labels,
 from napari_medaka_kd.volumes.labels import LabelSchema
 from napari_medaka_kd.volumes.open import open_volume
 from napari_medaka_kd.volumes.save import save_volume
+from napari_medaka_kd.volumes.store_array import own_cache
 from napari_medaka_kd.volumes.volume import Volume, whole
 
 SCHEMA = LabelSchema.from_ids({3: "eye", 40: "gut"})
@@ -198,6 +201,26 @@ def test_labels_and_their_uncertainty_are_written(fresh):
     shares = [report.done / report.total for report in reports if report.doing.startswith("segment")]
     assert shares == sorted(shares)
     assert (shares[0], shares[-1]) == (0, 1)
+
+
+def bytes_read():
+    """By this process, of files that tensorstore opened."""
+    metrics = tensorstore.experimental_collect_matching_metrics("/tensorstore/kvstore/file/bytes_read")
+    return sum(value["value"] for metric in metrics for value in metric["values"])
+
+
+def test_each_chunk_of_the_scan_is_read_about_once_however_small_the_tiles(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 4000, (96, 96, 128)).astype(np.uint16)
+    drain(save_volume(Volume((noise,), (5.0, 5.0, 5.0), "fish"), tmp_path / "fish.ome.zarr"))
+    stored = sum(file.stat().st_size for file in (tmp_path / "fish.ome.zarr" / "0").rglob("*") if file.is_file())
+    with own_cache(CACHE):
+        volume = open_volume(tmp_path / "fish.ome.zarr")
+    card = Checkpoint(name="teacher", network=DEEP, organs=SCHEMA).save(network_of(DEEP), tmp_path / "teacher")
+    before = bytes_read()
+    job = segment(volume, Body(whole(volume.shape), (0.0, 4000.0)), card, segmenter(DEEP, (40, 40, 40)))
+    next(progress for progress in job if progress.doing.startswith("Completing"))  # now its own labels are read
+    assert stored > noise.nbytes / 2
+    assert 0.99 * stored <= bytes_read() - before <= 1.25 * stored
 
 
 def test_a_cancelled_run_goes_on_where_it_was_and_ends_in_the_same_labels(fresh, tmp_path):
