@@ -10,10 +10,12 @@ import numpy as np
 from napari_medaka_kd.settings import (
     AugmentSettings,
     DemoSettings,
+    DistilSettings,
     FitSettings,
     NetworkSettings,
     PatchSettings,
     QualitySettings,
+    SelfTrainingSettings,
     TrainSettings,
 )
 from napari_medaka_kd.volumes.labels import LabelSchema
@@ -37,22 +39,25 @@ class Trial:
 
     Attributes
     ----------
-    labelled, judged
-        By case: the animals that teacher and classifier learn from, and those whose organs are proposed and judged.
+    labelled, judged, held_out
+        By case: the animals that teacher and classifier learn from, those whose organs are proposed and judged, and
+        those that students are held against.
     """
 
     organs: LabelSchema
     labelled: Animals
     judged: Animals
+    held_out: Animals
     teacher: TrainSettings
     quality: QualitySettings
+    student: DistilSettings
 
 
 def hippocampi(data: Path, seed: int) -> Trial:
-    """Human hippocampi (MRI): 6 labelled, 30 judged, drawn by ``seed``."""
+    """Human hippocampi (MRI): 6 labelled, 26 judged, drawn by ``seed``."""
     organs = LabelSchema.from_names(["anterior", "posterior"])
     files = sorted((data / "human_hippocampus_mri" / "images").glob("*.nii.gz"))
-    drawn = [files[place] for place in np.random.default_rng(seed).permutation(len(files))[:36]]
+    drawn = [files[place] for place in np.random.default_rng(seed).permutation(len(files))]
     found = {
         file.name.partition(".")[0]: (
             open_volume(file),
@@ -68,7 +73,14 @@ def hippocampi(data: Path, seed: int) -> Trial:
         fit=FitSettings(steps=200, learning_rate=5e-3),
     )
     quality = QualitySettings(good_iou=0.75, seed=seed, copies=12, critic_steps=100)
-    return Trial(organs, _of(found, names[:6]), _of(found, names[6:]), teacher, quality)
+    student = DistilSettings(
+        seed=seed,
+        patches=teacher.patches.model_copy(update={"batch": 4}),
+        fit=FitSettings(steps=200, learning_rate=3e-3),
+        strategy=SelfTrainingSettings(unlabelled=8),
+    )
+    parts = [_of(found, part) for part in (names[:6], names[6:32], names[32:])]
+    return Trial(organs, *parts, teacher, quality, student)
 
 
 def brains(data: Path, seed: int) -> Trial:
@@ -94,20 +106,22 @@ def brains(data: Path, seed: int) -> Trial:
         fit=FitSettings(steps=350, learning_rate=5e-3),
     )
     quality = QualitySettings(good_iou=0.6, slab=16, seed=seed, copies=8, critic_steps=100)
-    return Trial(organs, _of(found, [n for n in found if n not in judged]), _of(found, judged), teacher, quality)
+    labelled = _of(found, [name for name in found if name not in judged])
+    return Trial(organs, labelled, _of(found, judged), {}, teacher, quality, DistilSettings(seed=seed))
 
 
 def phantom(data: Path, seed: int) -> Trial:
     """Made-up fish: 3 labelled ones of a clean beamline, 20 judged ones of a worse one, as in the demo."""
     demo = DemoSettings(seed=seed, labelled=3)
-    made = {name: phantom_animal(fish) for name, fish in animals(demo).items() if not name.startswith("heldout")}
+    made = {name: phantom_animal(fish) for name, fish in animals(demo).items()}
     found = {name: (animal.volume, animal.labels) for name, animal in made.items()}
     network = demo.teacher.network.model_copy(update={"members": 3})
     fit = demo.teacher.fit.model_copy(update={"steps": 400})
     teacher = demo.teacher.model_copy(update={"seed": seed, "network": network, "fit": fit})
     quality = demo.quality.model_copy(update={"seed": seed, "copies": 12})
-    known = [name for name in found if name.startswith("labelled")]
-    return Trial(MEDAKA, _of(found, known), _of(found, [n for n in found if n not in known]), teacher, quality)
+    student = demo.student.model_copy(update={"seed": seed})
+    kinds = [_of(found, [n for n in found if n.startswith(k)]) for k in ("labelled", "unlabelled", "heldout")]
+    return Trial(MEDAKA, *kinds, teacher, quality, student)
 
 
 def _of(found: Animals, names: list[str]) -> Animals:

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_medaka_kd.errors import UserError
-from napari_medaka_kd.settings import DistilSettings, NetworkSettings, Settings, TrainSettings
+from napari_medaka_kd.settings import (
+    DistilSettings,
+    NetworkSettings,
+    SelfTrainingSettings,
+    Settings,
+    ShapeIntensitySettings,
+    TrainSettings,
+)
 from napari_medaka_kd.turns import knobs, project_knobs, turned
 
 networks = st.builds(
@@ -19,7 +26,10 @@ networks = st.builds(
     members=st.integers(1, 16),
 )
 trainings = st.builds(TrainSettings, seed=st.integers(0, 99), start=st.text(max_size=8), network=networks)
-distillings = st.builds(DistilSettings, network=st.none() | networks, warm_start=st.booleans())
+ways = st.builds(SelfTrainingSettings, rounds=st.integers(1, 3), ramp=st.sampled_from([0.2, 0.5])) | st.builds(
+    ShapeIntensitySettings, feature_weight=st.sampled_from([2.0, 1.0]), raw=st.booleans()
+)
+distillings = st.builds(DistilSettings, network=st.none() | networks, warm_start=st.booleans(), strategy=ways)
 
 
 @given(st.sampled_from([trainings, distillings]).flatmap(lambda kind: st.tuples(kind, kind)))

@@ -19,7 +19,7 @@ from .quality.classifier import auroc
 from .quality.evidence import overlaps
 from .report import plain, write_report
 from .review import ReviewItem, fold, read_verdicts
-from .settings import DemoSettings, SegmentSettings
+from .settings import DemoSettings, SegmentSettings, SelfTrainingSettings
 from .volumes.atomic import replace_file
 from .volumes.phantom import MEDAKA, PhantomAnimal, phantom_animal
 from .workflow.assess import evaluate
@@ -210,6 +210,7 @@ def _train_arms(stand: Stand, trusts: Mapping[str, Trust]) -> Job[None]:
 def control_settings(settings: DemoSettings) -> Any:
     """The supervised control: from the same start, with the student's steps, batch and augmentation."""
     student = settings.student
+    assert isinstance(student.strategy, SelfTrainingSettings)
     batch = student.patches.batch + student.strategy.unlabelled
     return settings.teacher.model_copy(
         update={

@@ -5,7 +5,7 @@ Titles and descriptions are shown to people: the command line prints them, the d
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -152,9 +152,23 @@ class QualitySettings(Settings):
     seed: int = 0
 
 
-class SelfTrainingSettings(Settings):
+class StrategySettings(Settings):
+    """How a student learns.
+
+    Attributes
+    ----------
+    from_proposals
+        Whether it learns from a checkpoint's label maps and people's verdicts on them, rather than from scans and
+        labels alone.
+    """
+
+    from_proposals: ClassVar[bool] = False
+
+
+class SelfTrainingSettings(StrategySettings):
     """Self-training with a quality classifier and pixel-wise distillation (arXiv 2302.12562)."""
 
+    from_proposals: ClassVar[bool] = True
     name: Literal["self_training"] = "self_training"
     rounds: int = knob(1, "Rounds", "How often the student becomes the teacher.", ge=1, le=10)
     temperature: float = knob(2.0, "Temperature", "Softens the teacher's answer; T in the loss.", gt=0)
@@ -163,6 +177,19 @@ class SelfTrainingSettings(Settings):
     unlabelled: int = knob(8, "Unlabelled", "Pseudo-labelled patches in each step.", ge=0)
     ramp: float = knob(0.2, "Ramp", "Share of the steps over which the pseudo-labels come in.", ge=0, le=1)
     rim: int = knob(2, "Rim (voxel)", "How far around a rejected organ nothing is taught.", ge=0)
+
+
+class ShapeIntensitySettings(StrategySettings):
+    """Shape-intensity distillation (arXiv 2409.17503): from labels alone, robust to other intensities."""
+
+    name: Literal["shape_intensity"] = "shape_intensity"
+    feature_weight: float = knob(2.0, "Features", "Weight of the distance to the shape teacher's features.", ge=0)
+    shape_steps: int = knob(0, "Steps of the shape teacher", "0: as many as the student's.", ge=0)
+    skips: bool = knob(False, "Skips in the teacher", "Whether the shape teacher has skip connections; for comparison.")
+    raw: bool = knob(False, "Raw images", "Whether the shape teacher sees scans as they are; for comparison.")
+
+
+AnyStrategy: TypeAlias = Annotated[SelfTrainingSettings | ShapeIntensitySettings, Field(discriminator="name")]
 
 
 class DistilSettings(Settings):
@@ -174,12 +201,15 @@ class DistilSettings(Settings):
     patches: PatchSettings = PatchSettings()
     augment: AugmentSettings = AugmentSettings()
     fit: FitSettings = FitSettings()
-    strategy: SelfTrainingSettings = SelfTrainingSettings()
+    strategy: AnyStrategy = SelfTrainingSettings()
 
 
-def strategies() -> dict[str, tuple[str, type[SelfTrainingSettings]]]:
+def strategies() -> dict[str, tuple[str, type[AnyStrategy]]]:
     """The strategies by name, each with its title and its settings."""
-    return {"self_training": ("Self-training", SelfTrainingSettings)}
+    return {
+        "self_training": ("Self-training", SelfTrainingSettings),
+        "shape_intensity": ("Shape and intensity", ShapeIntensitySettings),
+    }
 
 
 class BeamlineSettings(Settings):

@@ -49,7 +49,12 @@ def knobs(kind: type[S], file: Path | None = None, turns: Sequence[str] | None =
 
 def turned(settings: S, base: S) -> tuple[str, ...]:
     """The shortest turns that make ``settings`` of ``base``."""
-    return tuple(f"{key}={json.dumps(value)}" for key, value in _differences(_plain(settings), _plain(base)))
+    wanted, known = _plain(settings), _plain(base)
+    for name in type(settings).model_fields:
+        mine, its = getattr(settings, name), getattr(base, name)
+        if isinstance(mine, Settings) and isinstance(its, Settings) and type(mine) is not type(its):
+            known[name] = _plain(type(mine)()) | {"name": known[name]["name"]}  # another strategy
+    return tuple(f"{key}={json.dumps(value)}" for key, value in _differences(wanted, known))
 
 
 def project_knobs(kind: type[S], project: Path, verb: str) -> S:
@@ -104,6 +109,8 @@ def _turn(data: dict[str, Any], turn: str) -> None:
 
 
 def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    if above.get("name", below.get("name")) != below.get("name"):
+        return above  # another strategy, whose knobs are others
     both = dict(below)
     for key, value in above.items():
         inner = both.get(key)

@@ -147,7 +147,7 @@ def test_answers_are_mixed_as_the_image_was():
     clean, answers = torch.rand(4, 1, 1, 6, 6, generator=generator), torch.rand(4, 3, 1, 6, 6, generator=generator)
     donor, pasted = augment.draw_paste(4, 2, 1.0, (1, 6, 6), np.random.default_rng(0))
     empty = torch.zeros(4, 1, 6, 6)
-    batch = Batch(0, 2, torch.where(pasted, clean[donor], clean), empty.long(), empty, clean, donor, pasted)
+    batch = Batch(0, 2, torch.where(pasted, clean[donor], clean), empty.long(), empty, clean, donor, pasted, donor)
     torch.testing.assert_close(batch.mixed(clean), batch.image, atol=0, rtol=0)
     mixed = batch.mixed(answers)
     hole = pasted.expand_as(answers)

@@ -3,6 +3,7 @@
 Run as a program it plays a training and kills itself: ``toy.py <kind> <folder> <save every> <step|fsync> <number>``.
 """
 
+import functools
 import os
 import signal
 import sys
@@ -24,6 +25,7 @@ from napari_medaka_kd.settings import (
     NetworkSettings,
     PatchSettings,
     SelfTrainingSettings,
+    ShapeIntensitySettings,
 )
 from napari_medaka_kd.volumes.body import Body
 from napari_medaka_kd.volumes.labels import LabelMap, LabelSchema
@@ -95,7 +97,21 @@ def learn(folder, steps, save_every, augment=AugmentSettings()):  # noqa: B008
     return lesson.student, distil(settings, lesson, played)
 
 
-KINDS = {"supervise": teach, "self_training": learn}
+def study(strategy, folder, steps, save_every, augment=AugmentSettings()):  # noqa: B008
+    """(network, job) of a student's training by a strategy that needs nobody's proposals."""
+    nothing = np.zeros((1, SCHEMA.classes), np.float32)
+    unlabelled = tuple(source(seed, nothing) for seed in (10, 11))
+    lesson = Lesson((source(1), source(2)), unlabelled, build(FLAT, SCHEMA.classes, seed=3), None, FLAT)
+    played = run(folder, steps, save_every)
+    settings = DistilSettings(patches=patches(FLAT), augment=augment, fit=played.settings, strategy=strategy)
+    return lesson.student, distil(settings, lesson, played)
+
+
+#: The strategies that learn from scans and labels alone.
+STUDIES = {"shape_intensity": ShapeIntensitySettings(feature_weight=0.1)}  # 2 drowns the labels in four channels
+KINDS = {"supervise": teach, "self_training": learn} | {
+    name: functools.partial(study, strategy) for name, strategy in STUDIES.items()
+}
 
 
 def alike(one, other):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from napari_medaka_kd.console import plain_failures, play, say
-from napari_medaka_kd.settings import DistilSettings
+from napari_medaka_kd.settings import DistilSettings, strategies
 from napari_medaka_kd.turns import knobs, listed, project_knobs
 
 from .app import Cases, CheckpointName, Json, ProjectFolder, SettingsFile, Turns, app, card
@@ -17,16 +17,20 @@ from .app import Cases, CheckpointName, Json, ProjectFolder, SettingsFile, Turns
 @app.command(epilog=f"Knobs:\n\n{listed(DistilSettings())}")
 def distil(
     project: ProjectFolder,
-    teacher: Annotated[str, typer.Option("--teacher", help="Checkpoint to learn from.")] = "teacher",
+    teacher: Annotated[
+        str, typer.Option("--teacher", help="Checkpoint to learn from; or to begin with, where a strategy needs none.")
+    ] = "teacher",
     name: Annotated[str, typer.Option("--name", help="Of the student's checkpoint.")] = "student",
-    strategy: Annotated[str, typer.Option("--strategy", help="How it learns.")] = "self_training",
+    strategy: Annotated[
+        str, typer.Option("--strategy", help=f"How it learns: {', '.join(strategies())}; the first if empty.")
+    ] = "",
     settings: SettingsFile = None,
     turns: Turns = None,
     as_json: Json = False,
 ) -> None:
-    """Distil a student from labels, verdicts and the teacher's soft answers."""
+    """Distil a student from labels, verdicts and the teacher's soft answers, or by another strategy."""
     with plain_failures(as_json):
-        words = [f"strategy.name={strategy}", *(turns or ())]
+        words = [*([f"strategy.name={strategy}"] if strategy else ()), *(turns or ())]
         chosen = knobs(DistilSettings, settings, words, project_knobs(DistilSettings, project, "distil"))
         from napari_medaka_kd.workflow.curate import open_project
         from napari_medaka_kd.workflow.rounds import distil as run

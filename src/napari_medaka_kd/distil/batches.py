@@ -94,17 +94,18 @@ class Diet:
             for step, some, others in zip(count(first), given.play(first), more, strict=False):
                 shown = [self._shown(labelled[patch.pair], patch) for patch in some]
                 shown += [self._shown(unlabelled[patch.pair], patch) for patch in others]
-                yield self._batch(step, len(some), shown, [patch.soft for patch in others])
+                yield self._batch(step, shown, some, others)
 
         return play
 
     def _batch(
         self,
         step: int,
-        labelled: int,
         shown: Sequence[tuple[Tensor, Tensor, Tensor]],
-        packed: Sequence[npt.NDArray[np.uint8] | None],
+        some: Sequence[Patch],
+        others: Sequence[Patch],
     ) -> Batch:
+        labelled = len(some)
         rng = np.random.default_rng((self.seed, step))
         image, target, weight = (torch.stack(parts) for parts in zip(*shown, strict=True))
         bend = augment.draw(self.augment, len(image), self.patches.patch, rng)
@@ -121,7 +122,8 @@ class Diet:
             clean=clean,
             donor=donor,
             pasted=pasted,
-            soft=_bent_soft(packed, bend, labelled),
+            animal=torch.tensor([patch.pair for patch in (*some, *others)]),
+            soft=_bent_soft([patch.soft for patch in others], bend, labelled),
         )
 
     def _shown(self, source: Source, patch: Patch) -> tuple[Tensor, Tensor, Tensor]:

@@ -31,6 +31,8 @@ class Batch:
         Like ``image``, in the same geometry but with the intensities as scanned and nothing pasted: the teacher's view.
     donor, pasted
         (B,) int64 and (B, 1, Z, Y, X) bool: which row's voxels were pasted into which place.
+    animal
+        (B,) int64: which of the labelled animals a row is of, or which of the others.
     soft
         By row, the teacher's logits (classes, Z, Y, X) float32 in the geometry of ``clean``, up to a constant a voxel;
         for the rows of animals whose soft labels were kept.
@@ -44,6 +46,7 @@ class Batch:
     clean: Tensor
     donor: Tensor
     pasted: Tensor
+    animal: Tensor
     soft: Mapping[int, Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> Batch:

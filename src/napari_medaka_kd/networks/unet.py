@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -29,17 +29,23 @@ class UNet(nn.Module):
         Channels of the input; classes of the answer, background included.
     widths
         Channels of each level, fine to coarse.
+    skips
+        Whether the decoder sees the encoder's features; without them all must pass through the coarsest level.
 
     Batch norm rather than instance norm: its answer does not depend on the tile. Up-sampling by repetition
     and convolution rather than a transposed one: cheaper, and without a checkerboard.
     """
 
-    def __init__(self, dimensions: int, in_channels: int, classes: int, widths: tuple[int, ...]) -> None:
+    def __init__(
+        self, dimensions: int, in_channels: int, classes: int, widths: tuple[int, ...], skips: bool = True
+    ) -> None:
         super().__init__()
-        self.dimensions = dimensions
+        self.dimensions, self.skips = dimensions, skips
         inputs = (in_channels, *widths[:-1])
         self.down = nn.ModuleList(_block(dimensions, i, o) for i, o in zip(inputs, widths, strict=True))
-        self.up = nn.ModuleList(_block(dimensions, coarse + fine, fine) for fine, coarse in itertools.pairwise(widths))
+        self.up = nn.ModuleList(
+            _block(dimensions, coarse + (fine if skips else 0), fine) for fine, coarse in itertools.pairwise(widths)
+        )
         self.pool = POOLS[dimensions](2)
         self.grow = nn.Upsample(scale_factor=2, mode="nearest")
         self.head: nn.Module = CONVOLUTIONS[dimensions](widths[0], classes, 1)
@@ -49,17 +55,23 @@ class UNet(nn.Module):
 
         Of the part alone that ``cone`` is about, if given (:func:`.cone.cone`): the same, in half the time.
         """
+        return self.with_features(image, cone)[0]
+
+    def with_features(self, image: Tensor, cone: Tensor | Sequence[Any] | None = None) -> tuple[Tensor, Tensor]:
+        """The logits, and the last decoder feature (B, widths[0], Z, Y, X) that they are read from."""
         if self.dimensions == 3:
-            return cast(
-                "Tensor", self.head(self.features(image.contiguous(memory_format=torch.channels_last_3d), cone))
-            )
+            features = self.features(image.contiguous(memory_format=torch.channels_last_3d), cone)
+            return self.head(features), features
         if cone is not None:
             before, first, last = cone[0][0][0][0], cone[0][1][0][0], cone[0][1][1][0]
             image = image[:, :, before + first : before + last]
         batch, _, depth = image.shape[:3]
         slices = image.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)  # (B·Z, C, Y, X)
-        logits: Tensor = self.head(self.features(slices, cone))
-        return logits.reshape(batch, depth, *logits.shape[1:]).transpose(1, 2)
+        features = self.features(slices, cone)
+        logits, features = (
+            each.reshape(batch, depth, *each.shape[1:]).transpose(1, 2) for each in (self.head(features), features)
+        )
+        return logits, features
 
     def features(self, image: Tensor, cone: Tensor | Sequence[Any] | None = None) -> Tensor:
         """The last decoder feature, at full resolution."""
@@ -72,7 +84,8 @@ class UNet(nn.Module):
             bridge = bridges.pop()
             if cone is not None:
                 image, bridge = cut(image, cone[level + 1][1]), cut(bridge, cone[level][0])
-            image = self.up[level](torch.cat((self.grow(image), bridge), dim=1))
+            grown = self.grow(image)
+            image = self.up[level](torch.cat((grown, bridge), dim=1) if self.skips else grown)
         return image if cone is None else cut(image, cone[0][1])
 
 

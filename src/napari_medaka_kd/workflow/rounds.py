@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_medaka_kd.quality.record import FILE, open_record
-from napari_medaka_kd.settings import DistilSettings, QualitySettings, SegmentSettings
+from napari_medaka_kd.settings import DistilSettings, QualitySettings, SegmentSettings, SelfTrainingSettings
 
+from .from_scans import distil_from_scans
 from .propose import score, segment
 from .teach import distil_once
 
@@ -17,11 +18,19 @@ if TYPE_CHECKING:
 
 
 def distil(project: Project, name: str, teacher: str, settings: DistilSettings) -> Job[Checkpoint]:
-    """Distil a student from ``teacher`` in ``settings.strategy.rounds`` rounds; the last one is checkpoint ``name``.
+    """Distil a student by the strategy that ``settings`` names; it becomes checkpoint ``name``.
 
-    The students between are kept as ``<name>-1``, ``<name>-2``, …; verdicts on one teacher's labels do not count for
-    the next one's, but what people corrected does.
+    Of self-training in several rounds, the students between are kept as ``<name>-1``, ``<name>-2``, …; verdicts on one
+    teacher's labels do not count for the next one's, but what people corrected does.
+
+    Parameters
+    ----------
+    teacher
+        The checkpoint to learn from. The other strategies begin with its weights, if it is there and warm starts are
+        wanted.
     """
+    if not isinstance(settings.strategy, SelfTrainingSettings):
+        return (yield from distil_from_scans(project, name, settings, teacher))
     for number in range(1, settings.strategy.rounds):
         between = f"{name}-{number}"
         if between not in project.checkpoints:

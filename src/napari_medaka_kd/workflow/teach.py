@@ -22,7 +22,7 @@ from napari_medaka_kd.networks.foreign import ForeignSettings, is_soft
 from napari_medaka_kd.networks.soft import CODE
 from napari_medaka_kd.networks.unet import Ensemble
 from napari_medaka_kd.project import MANUAL, Case, Project
-from napari_medaka_kd.settings import NetworkSettings
+from napari_medaka_kd.settings import NetworkSettings, SelfTrainingSettings
 from napari_medaka_kd.volumes.label_extras import SOFT
 from napari_medaka_kd.volumes.label_store import generation, open_extra_channels
 
@@ -65,9 +65,9 @@ def train(project: Project, name: str, settings: TrainSettings, cases: Sequence[
         if number and _never_began(folder, f"{name}-{number}"):
             members, folds = members[:number], folds[:number]
             break
-        seen = tuple(_labelled(case) for case in chosen if case.id not in fold)
+        seen = tuple(labelled_source(case) for case in chosen if case.id not in fold)
         diet = Diet(seen, (), 0, settings.patches, settings.augment, settings.network, settings.seed + number)
-        figures = partial(_watch(project, diet).figures, member, folder / f"{name}-{number}")
+        figures = partial(watch_over(project, diet).figures, member, folder / f"{name}-{number}")
         yield from supervise(member, f"{name}-{number}", diet, run, figures)
     card = Checkpoint(
         name=name,
@@ -75,15 +75,15 @@ def train(project: Project, name: str, settings: TrainSettings, cases: Sequence[
         organs=project.schema,
         trained_on=tuple(case.id for case in chosen),
         left_out=folds,
-        history={"verb": "train", "settings": settings.model_dump(mode="json"), **_stopped(folder)},
+        history={"verb": "train", "settings": settings.model_dump(mode="json"), **stopped(folder)},
     )
-    return _keep(card, Ensemble(members) if len(members) > 1 else members[0], project, folder)
+    return keep(card, Ensemble(members) if len(members) > 1 else members[0], project, folder)
 
 
 def distil_once(
     project: Project, name: str, teacher: str, settings: DistilSettings, trust: Trust | None = None
 ) -> Job[Checkpoint]:
-    """Distil a student from ``teacher`` by the strategy that ``settings`` names; keep it as checkpoint ``name``.
+    """Distil a student from ``teacher``'s proposals and answers; keep it as checkpoint ``name``.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def distil_once(
     folder = training_folder(project, "distil", name, settings, facts | ({"soft": sorted(told)} if told else {}))
     looks = settings.network or student_looks(card.network)
     _require_fitting(looks, card, settings)
-    given = tuple(_labelled(case) for case in labelled)
+    given = tuple(labelled_source(case) for case in labelled)
     asked = len(told) < len(unlabelled) or not unlabelled
     compared = any(case.held_out and case.labelled for case in project.cases)
     master = card.load(project.checkpoint(teacher)) if asked or compared else None
@@ -113,7 +113,7 @@ def distil_once(
         student=_student(looks, card, project, settings),
         teacher=master if asked else None,
         looks=looks,
-        watch=_watch(project, watched, master if is_soft(card.network) else None),
+        watch=watch_over(project, watched, master if is_soft(card.network) else None),
     )
     trained = yield from play(settings, lesson, Run(folder, settings.fit, settings.seed))
     taught = _taught_by(card, trust, unlabelled)
@@ -122,21 +122,21 @@ def distil_once(
         network=looks,
         organs=project.schema,
         trained_on=tuple(sorted({*card.trained_on, *learned})),
-        history={**taught, **corrected, "settings": settings.model_dump(mode="json"), **_stopped(folder)},
+        history={**taught, **corrected, "settings": settings.model_dump(mode="json"), **stopped(folder)},
     )
-    return _keep(made, trained, project, folder)
+    return keep(made, trained, project, folder)
 
 
-def _watch(project: Project, diet: Diet, teacher: nn.Module | None = None) -> Watch:
+def watch_over(project: Project, diet: Diet, teacher: nn.Module | None = None) -> Watch:
     """Fixed places of the held-out animals, to look at, and of those that are learned from, to choose by."""
-    held_out = [_labelled(case) for case in project.cases if case.held_out and case.labelled]
+    held_out = [labelled_source(case) for case in project.cases if case.held_out and case.labelled]
     watched = draw_places(held_out, diet.patches, diet.network, diet.seed)
     known = draw_places(diet.labelled, diet.patches, diet.network, diet.seed)
     assert known is not None
     return Watch(project.schema, watched, known, teacher)
 
 
-def _keep(card: Checkpoint, network: nn.Module, project: Project, folder: Path) -> Checkpoint:
+def keep(card: Checkpoint, network: nn.Module, project: Project, folder: Path) -> Checkpoint:
     """Save the checkpoint; whoever asked the run to stop has been heard."""
     kept = card.save(network, project.checkpoint(card.name))
     (folder / STOP).unlink(missing_ok=True)
@@ -148,7 +148,7 @@ def _never_began(folder: Path, stage: str) -> bool:
     return (folder / STOP).exists() and not any((folder / stage / file).exists() for file in (STATE, BEST))
 
 
-def _stopped(folder: Path) -> dict[str, dict[str, int]]:
+def stopped(folder: Path) -> dict[str, dict[str, int]]:
     """For each stage of the run that a person stopped, when, and the weights of which step were taken."""
     notes = {note.parent.name: json.loads(note.read_text("utf-8")) for note in folder.glob(f"*/{STOPPED}")}
     return {"stopped": notes} if notes else {}
@@ -173,7 +173,7 @@ def pseudo_labelled(project: Project, case: Case, teacher: str, trust: Trust, so
 
 def _told(card: Checkpoint, cases: Sequence[Case], settings: DistilSettings) -> dict[str, Channels]:
     """By case, the soft labels that ``card``'s very network gave it, as far as they were kept and are of use."""
-    if not settings.strategy.distil_weight:
+    if not _asks_softly(settings):
         return {}
     found = {
         case.id: open_extra_channels(case.store, card.name, SOFT) for case in cases if card.name in case.label_names
@@ -209,18 +209,23 @@ def _student(looks: NetworkSettings, card: Checkpoint, project: Project, setting
     """Fresh, or as its teacher where it looks like it."""
     student = build(looks, project.schema.classes, settings.seed)
     if settings.warm_start:
-        _warmed(student, looks, card, project)
+        warmed(student, looks, card, project)
     return student
 
 
 def _require_soft(card: Checkpoint, settings: DistilSettings) -> None:
     """Refuse to ask a foreign teacher about patches where its answer depends on the cut or on another scale."""
-    if not is_soft(card.network) and settings.strategy.distil_weight:
+    if not is_soft(card.network) and _asks_softly(settings):
         raise UserError(
             f"{card.name!r} wants windows of its own or another scale than a student, "
             "so that it cannot be asked about the patches of a training.",
             "Let it teach by its label maps alone: --set strategy.distil_weight=0.",
         )
+
+
+def _asks_softly(settings: DistilSettings) -> bool:
+    """Whether the student learns from the teacher's soft answers."""
+    return isinstance(settings.strategy, SelfTrainingSettings) and settings.strategy.distil_weight > 0
 
 
 def _begun(project: Project, settings: TrainSettings) -> nn.Module:
@@ -229,7 +234,7 @@ def _begun(project: Project, settings: TrainSettings) -> nn.Module:
     if settings.start:
         card = Checkpoint.open(project.checkpoint(settings.start))
         card.require_schema(project.schema)
-        if not _warmed(network, settings.network, card, project):
+        if not warmed(network, settings.network, card, project):
             raise UserError(
                 f"Checkpoint {settings.start!r} looks like {card.network}, not like {settings.network}.",
                 "Train a network like it, or from scratch.",
@@ -237,7 +242,7 @@ def _begun(project: Project, settings: TrainSettings) -> nn.Module:
     return network
 
 
-def _warmed(network: nn.Module, looks: NetworkSettings, card: Checkpoint, project: Project) -> bool:
+def warmed(network: nn.Module, looks: NetworkSettings, card: Checkpoint, project: Project) -> bool:
     """Copy the weights of ``card``'s network, or of its first member, into ``network``; whether they are alike."""
     theirs = card.network
     if isinstance(theirs, ForeignSettings) or looks.members not in (1, theirs.members):
@@ -250,7 +255,7 @@ def _warmed(network: nn.Module, looks: NetworkSettings, card: Checkpoint, projec
     return True
 
 
-def _labelled(case: Case) -> Source:
+def labelled_source(case: Case) -> Source:
     return Source(case.id, case.volume, case.body, case.labels(MANUAL))
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from napari_medaka_kd.settings import SelfTrainingSettings
+
 from ..batches import class_balance
 from ..fit import fit
 from ..losses import cross_entropy, distillation, soft_dice, soften
@@ -19,7 +21,7 @@ from ..stage import Batch, Learner, Run, Stage
 
 if TYPE_CHECKING:
     from napari_medaka_kd.job import Job
-    from napari_medaka_kd.settings import DistilSettings, SelfTrainingSettings
+    from napari_medaka_kd.settings import DistilSettings
 
     from ..lesson import Lesson
 
@@ -81,6 +83,7 @@ class SelfTrainingLoss:
 def self_training(settings: DistilSettings, lesson: Lesson, run: Run) -> Job[nn.Module]:
     """One round: the student learns from labels, trusted pseudo-labels and the teacher's soft answers."""
     strategy = settings.strategy
+    assert isinstance(strategy, SelfTrainingSettings)
     diet = lesson.diet(settings, strategy.unlabelled, strategy.rim)
     classes = lesson.labelled[0].labels.schema.classes
     balance = class_balance(lesson.labelled, classes, settings.patches.class_balance)

@@ -12,6 +12,7 @@ from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.settings import DistilSettings, strategies
 from napari_medaka_kd.turns import turned
 from napari_medaka_kd.workflow.readiness import Readiness, readiness
+from napari_medaka_kd.workflow.requirements import census, missing
 from napari_medaka_kd.workflow.training import Training, read_training, stop_training, trainings
 
 from ..form import SettingsForm
@@ -113,7 +114,8 @@ class DistilPanel(QWidget):
 
     def _argv(self) -> list[str] | None:
         project = self.session.project
-        if project is None or not self.teacher.currentData():
+        strategy = strategies()[self.strategy.currentData()][1]
+        if project is None or (strategy.from_proposals and not self.teacher.currentData()):
             return None
         try:
             turns = turned(self.settings, self._base())
@@ -121,7 +123,8 @@ class DistilPanel(QWidget):
             self.session.went_wrong.emit(str(error))
             return None
         turns = tuple(turn for turn in turns if not turn.startswith("strategy.name="))
-        argv = ["distil", str(project.folder), "--teacher", self.teacher.currentData(), "--name", self.name.text()]
+        teacher = self.teacher.currentData() or "teacher"
+        argv = ["distil", str(project.folder), "--teacher", teacher, "--name", self.name.text()]
         argv += ["--strategy", self.strategy.currentData()]
         return [*argv, *(word for turn in turns for word in ("--set", turn))]
 
@@ -144,12 +147,15 @@ class DistilPanel(QWidget):
 
     def _show_readiness(self) -> None:
         project, teacher = self.session.project, self.teacher.currentData()
-        if project is None or not teacher:
-            self.found = None
-            self.sentence.setText("Train a teacher first, in Segment.")
-        else:
+        kind, self.found = strategies()[self.strategy.currentData()][1], None
+        lack = "" if project is None else missing(kind(), census(project))
+        if lack:
+            self.sentence.setText(f"{lack[0].upper()}{lack[1:]}")
+        elif project is not None and kind.from_proposals and teacher:
             self.found = readiness(project, teacher)
             self.sentence.setText(self.found.sentence)
+        else:
+            self.sentence.setText("There is enough to learn from.")
         organs = self.found.organs if self.found else ()
         self.table.setRowCount(len(organs))
         for row, o in enumerate(organs):
@@ -160,7 +166,7 @@ class DistilPanel(QWidget):
         self.warnings.setText("\n".join(f"⚠ {warning}" for warning in self.found.warnings) if self.found else "")
         self.warnings.setVisible(bool(self.warnings.text()))
         self.review.setVisible(bool(self.found and self.found.review_next))
-        self.start.setEnabled(bool(self.found and self.found.ready))
+        self.start.setEnabled(self.found.ready if self.found else not lack)
 
     def _show_command(self, *_: object) -> None:
         argv = self._argv() if self.forms else None
@@ -190,15 +196,14 @@ class DistilPanel(QWidget):
         base = self._base()
         self._drawn = None
         self.forms["rest"].setValue(base)
-        for name, form in self.forms.items():
-            if name == base.strategy.name:
-                form.setValue(base.strategy)
-        self.refresh()
+        self.forms[base.strategy.name].setValue(base.strategy)
+        self.strategy.setCurrentIndex(self.strategy.findData(base.strategy.name))
+        self._on_strategy(0)
 
     def _on_strategy(self, _: int) -> None:
         for name, (_, fold) in self._folds.items():
             fold.setVisible(name == self.strategy.currentData())
-        self._show_command()
+        self.refresh()
 
     def _on_review(self) -> None:
         if self.found is not None:
