@@ -238,12 +238,13 @@ def add_case(project: Project, scan: Volume, labels: LabelMap | None, case_id: s
         if labels is not None:
             yield from save_labels(LabelMap(labels.volume, project.schema), partial / _STORE, MANUAL)
         yield Progress(f"find the body of {case_id}", 0, 0)
-        _write_case(partial, scan, find_body(saved), held_out)
+        write_case(partial, scan, find_body(saved), held_out)
         _check_new(cases, case_id)
     return project.case(case_id)
 
 
-def _write_case(folder: Path, scan: Volume, body: Body, held_out: bool) -> None:
+def write_case(folder: Path, scan: Volume, body: Body, held_out: bool) -> None:
+    """Write what makes a case of a ``folder`` in which the scan and its labels lie already."""
     source = None if scan.source is None else str(scan.source)
     card = {"format": FORMAT, "held_out": held_out, "scan": {"name": scan.name, "source": source}}
     if body.mask is not None:

@@ -35,6 +35,7 @@ from napari_medaka_kd.volumes.volume import extent
 from .corrected import lay_over
 from .correction import Correction
 from .crop import crop_region
+from .pack_card import refuse_in_pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -70,9 +71,10 @@ def begin_correction(
     Raises
     ------
     UserError
-        If the item, the label map or the reviewer is not known, the crop has more than 64 Mi voxels, this correction
-        is open in another window, or the disk takes no journal.
+        If the project is a review pack, the item, the label map or the reviewer is not known, the crop has more than
+        64 Mi voxels, this correction is open in another window, or the disk takes no journal.
     """
+    refuse_in_pack(project)
     case = project.case(item.case)
     _require(case, item)
     path = _journal_path(project, item, checkpoint, reviewer)

@@ -17,6 +17,8 @@ from napari_medaka_kd.volumes.label_store import generation
 from napari_medaka_kd.volumes.labels import LabelSchema
 from napari_medaka_kd.volumes.open import open_labels, open_volume, split_inside
 
+from .pack_card import is_pack
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -189,6 +191,8 @@ def status(project: Project) -> Status:
 
 def _next(project: Project) -> str:
     """The first thing of the way from scans to a student that is still missing."""
+    if is_pack(project):
+        return f"Review, then send back what this makes: medaka-kd pack {project.folder} ANSWER.pack.zip"
     cases = project.cases
     unlabelled = [case for case in cases if not case.labelled]
     if not any(case.labelled and not case.held_out for case in cases):
