@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections import Counter
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from napari_medaka_kd.errors import InvalidVolume, UserError
 from napari_medaka_kd.job import Progress, drain
 from napari_medaka_kd.review import ALL_ORGANS, Decision, ReviewItem, Standing, Verdict, read_verdicts
-from napari_medaka_kd.review.mirror import mirror, read_foreign_log
+from napari_medaka_kd.review.mirror import GESTURES, mirror, read_foreign_log
 from napari_medaka_kd.volumes.archive import open_archive
 from napari_medaka_kd.volumes.label_store import generation, label_names
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
     from .pack_card import PackCard, PackedCase
 
-_GESTURES = 2**28  # of one log; a merged one's are numbered apart from those of every other
 _SHOWN = 20  # conflicts that are written out
 
 
@@ -132,12 +130,12 @@ def merge(project: Project, source: Path) -> Job[Merged]:
     for done, (name, said) in enumerate(homes):
         yield Progress(f"Merging the verdicts of {name}", done, len(homes))
         fresh += mirror(project.review_folder, _origin(card, said), said)
-    counts = Counter({name: 0 for name, _ in homes}) + Counter(verdict.reviewer for verdict in fresh)
+    counts = {name: sum(verdict.reviewer == name for verdict in fresh) for name, _ in homes}
     known = sum(len(said) for _, said in homes) - len(fresh)
     organs = {organ.id: organ.name for organ in project.schema.organs}
     given = [verdict for _, said in homes for verdict in said]
     found = _conflicts(read_verdicts(project.review_folder), given, card.checkpoint)
-    merged = Merged(dict(counts), known, found, _moved_on(project, card), organs)
+    merged = Merged(counts, known, found, _moved_on(project, card), organs)
     yield Progress("Merged", 1, 1, said=merged.text())
     return merged
 
@@ -190,13 +188,19 @@ def _translate(verdict: Verdict, card: PackCard, schema: LabelSchema, first: int
         raise InvalidVolume(
             f"{verdict.reviewer!r} judges slices of {item.case!r}: {error}.", "Pack it anew."
         ) from error
-    told = {"item": home, "labels": frame.labels, **_digest(frame)}
-    return replace(verdict, **told, gesture=verdict.gesture and first + verdict.gesture % _GESTURES)
+    told = {"item": home, "labels": frame.labels, **_about_the_whole(frame)}
+    return replace(verdict, **told, gesture=verdict.gesture and first + verdict.gesture)
 
 
-def _digest(frame: PackedCase) -> dict[str, Any]:
-    """The label map's hash, where verdicts name it: that of what was packed, not of the crop."""
-    return {"digest": frame.digest} if "digest" in {field.name for field in fields(Verdict)} else {}
+def _about_the_whole(frame: PackedCase) -> dict[str, Any]:
+    """What a desk says of a verdict that in a pack is true of the pack alone, put right.
+
+    The label map's hash is that of what was packed, not of the crop; and no item of a pack is a random one, for the
+    pack itself was chosen.
+    """
+    known = {field.name: field.default for field in fields(Verdict)}
+    right = {"digest": frame.digest, "drawn": known.get("drawn")}
+    return {name: value for name, value in right.items() if name in known}
 
 
 def _origin(card: PackCard, said: Sequence[Verdict]) -> str:
@@ -206,7 +210,8 @@ def _origin(card: PackCard, said: Sequence[Verdict]) -> str:
 
 
 def _gesture_base(card: PackCard, first: Verdict) -> int:
-    return (int(_origin(card, (first,))[:8], 16) + 1) * _GESTURES
+    """Gestures of a merged log are numbered apart from those of every other."""
+    return (int(_origin(card, (first,))[:8], 16) + 1) * GESTURES
 
 
 def _moved_on(project: Project, card: PackCard) -> tuple[tuple[str, str, str], ...]:
@@ -222,7 +227,8 @@ def _moved_on(project: Project, card: PackCard) -> tuple[tuple[str, str, str], .
 def _conflicts(verdicts: Iterable[Verdict], given: Sequence[Verdict], checkpoint: str) -> tuple[Conflict, ...]:
     """Where what stands of ``given`` and another's word on the same, or on a part of it, differ; unsure is neither."""
     by_name: dict[str, list[Verdict]] = {}
-    for verdict in verdicts:
+    cases = {verdict.item.case for verdict in given}
+    for verdict in (verdict for verdict in verdicts if verdict.item.case in cases):
         by_name.setdefault(verdict.reviewer, []).append(verdict)
     standing = {name: Standing(said, checkpoint) for name, said in by_name.items()}
     merged = {(verdict.reviewer, verdict.time) for verdict in given}

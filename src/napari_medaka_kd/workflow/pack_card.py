@@ -53,7 +53,7 @@ class PackedCase(_Strict):
 
     scan: str = Field(pattern=_SHA256)
     labels: str = Field(pattern=_LABELS)
-    digest: str = Field(pattern=_SHA256)
+    digest: str = Field(pattern=r"^([0-9a-f]{64})?$")
     packed: str = Field(pattern=_LABELS)
     depth: int = Field(ge=1, le=2**31)
     start: tuple[int, int, int]

@@ -70,7 +70,7 @@ class Crop:
         digest = digest_labels(self.case.store / "labels" / self.labels)
         for factor in factors:
             start, stop = _aligned(self.region, factor, volume.shape)
-            edges = _edges(self.known, (start[0], stop[0]), factor[0])
+            edges = lay_edges(self.known, (start[0], stop[0]), factor[0])
             if any(one[1] >= other[1] for one, other in pairwise(edges)):
                 break
             frames.append(
@@ -204,7 +204,7 @@ def _aligned(region: Region, factor: Shape, shape: Shape) -> tuple[Shape, Shape]
     return (z, y, x), (d, h, w)
 
 
-def _edges(known: frozenset[int], side: tuple[int, int], by: int) -> tuple[tuple[int, int], ...]:
+def lay_edges(known: frozenset[int], side: tuple[int, int], by: int) -> tuple[tuple[int, int], ...]:
     """(slice of the scan, slice of the pack) of the slabs' ends within ``side``, and of its own."""
     start, stop = side
     inner = sorted({start, *(at for at in known if start < at < stop)})
