@@ -1,4 +1,4 @@
-"""What napari opens of a project's folder: the dock with that project in it, or layers where there is no window."""
+"""What napari opens of a project or a review pack: the dock with it, or layers where there is no window."""
 
 from __future__ import annotations
 
@@ -13,24 +13,27 @@ if TYPE_CHECKING:
     from napari_medaka_kd.exchange.looks import LayerData
     from napari_medaka_kd.project import Project
 
-_FILE = "project.toml"
+_FILE, _PACK = "project.toml", ".pack.zip"
 #: How a reader says that it has done its work without any layer.
 _DONE: Any = [(None,)]
 Reader: TypeAlias = "Callable[[str], list[LayerData]]"
 
 
 def read_project(path: str | list[str]) -> Reader | None:
-    """A reader of the project whose folder, or ``project.toml``, is at ``path``; ``None`` for anything else."""
-    return _read if isinstance(path, str) and (_folder(path) / _FILE).is_file() else None
+    """A reader of the project whose folder, or ``project.toml``, is at ``path``, or of a pack; else ``None``."""
+    known = isinstance(path, str) and ((_folder(path) / _FILE).is_file() or _is_pack(path))
+    return _read if known else None
 
 
 def _read(path: str) -> list[LayerData]:
     """The dock makes the layers itself; without a window the first animal's scan and label maps are returned."""
     import napari
 
+    from napari_medaka_kd.job import drain
     from napari_medaka_kd.workflow.curate import open_project
+    from napari_medaka_kd.workflow.unpack import unpack
 
-    project = open_project(_folder(path))
+    project = drain(unpack(Path(path))) if _is_pack(path) else open_project(_folder(path))
     viewer = napari.current_viewer()
     if viewer is None:
         return _first_case(project)
@@ -51,6 +54,10 @@ def _first_case(project: Project) -> list[LayerData]:
     case = project.cases[0]
     (data, words, kind), *labels = store_layers(case.store)
     return [(data, {**words, "name": case.id, "contrast_limits": case.body.window}, kind), *labels]
+
+
+def _is_pack(path: str) -> bool:
+    return path.lower().endswith(_PACK) and Path(path).is_file()
 
 
 def _folder(path: str) -> Path:

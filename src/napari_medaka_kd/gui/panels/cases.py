@@ -26,7 +26,9 @@ from qtpy.QtWidgets import (
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.workflow.curate import name_case, read_organs
 from napari_medaka_kd.workflow.herd import CaseLine, herd, name_organs
+from napari_medaka_kd.workflow.unpack import is_pack_file
 
+from ..packs import PackBox, open_any
 from ..parts import button, words
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ class CasesPanel(QWidget):
         self.setAcceptDrops(True)
         self.title, self.help = words(), words(_BEGIN)
         self.table = self._table()
-        self.new, self.scan = NewProject(session), NewScan(session)
+        self.new, self.scan, self.packs = NewProject(session), NewScan(session), PackBox(session)
         self.add = button("Add scan …", self._on_add, "A scan, and its labels if it has any; or drop it here.")
         self.recent = button("Recent", self._on_recent, "Projects that were open lately.")
         self._lay_out()
@@ -69,6 +71,7 @@ class CasesPanel(QWidget):
         self.title.setText("" if project is None else f"<b>{project.name}</b><br>{project.folder}")
         self.recent.setEnabled(bool(self.session.recent))
         self.add.setVisible(project is not None)
+        self.packs.refresh()
         lines = () if project is None else herd(project, self.session.checkpoint)
         self.table.setVisible(bool(lines))
         self._fill(lines)
@@ -76,15 +79,19 @@ class CasesPanel(QWidget):
         self.help.setVisible(bool(self.help.text()))
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802  Qt's name
-        if self.session.project is not None and event.mimeData().hasUrls():
+        files = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
+        if files and (self.session.project is not None or is_pack_file(files[0])):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802  Qt's name
-        """A scan that is dropped is looked at in the form before it is added."""
+        """A scan that is dropped is looked at in the form before it is added; a review pack is opened."""
         files = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
         if files:
             event.acceptProposedAction()
-            self.scan.ask(files[0])
+            if is_pack_file(files[0]):
+                open_any(self.session, files[0])
+            else:
+                self.scan.ask(files[0])
 
     def _fill(self, lines: tuple[CaseLine, ...]) -> None:
         self.table.blockSignals(True)
@@ -127,7 +134,7 @@ class CasesPanel(QWidget):
         column.setContentsMargins(0, 4, 0, 0)
         column.addWidget(self.title)
         column.addLayout(grid)
-        for widget in (self.new, self.help, self.table, self.add, self.scan):
+        for widget in (self.new, self.help, self.table, self.add, self.scan, self.packs):
             column.addWidget(widget, 1 if widget is self.table else 0)
         column.addStretch()
 
