@@ -34,6 +34,8 @@ VERBS = [
     "forecast",
     "init",
     "measure",
+    "merge",
+    "pack",
     "readiness",
     "sample",
     "score",
@@ -41,6 +43,7 @@ VERBS = [
     "status",
     "stop",
     "train",
+    "unpack",
     "verdict",
 ]
 EDGE = 32
