@@ -97,11 +97,12 @@ class Packed:
 
     def text(self) -> str:
         """In a sentence."""
-        size = f"{self.size / 1e6:.1f} MB"
-        if self.verdicts or not self.items:
-            return f"{self.file}: {self.verdicts} verdicts to send back, {size}."
+        size = f"{self.size / 1e6:.1f} MB" if self.size > 10**5 else f"{self.size / 1e3:.0f} kB"
+        if self.verdicts:
+            return f"{self.file}: {counted(self.verdicts, 'verdict')} to send back, {size}."
         how = "at full resolution" if self.coarser == 1 else f"with voxels {self.coarser} times as large"
-        return f"{self.file}: {self.items} items of {self.animals} animals {how}, {size}."
+        what = f"{counted(self.items, 'item')} of {counted(self.animals, 'animal')}"
+        return f"{self.file}: {what} {how}, {size}."
 
     def json(self) -> dict[str, Any]:
         return asdict(self)
@@ -238,3 +239,8 @@ def _beside(target: Path) -> Iterator[Path]:
             yield workplace / "pack"
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
+
+
+def counted(number: int, what: str) -> str:
+    """``2 items``, ``1 item``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
