@@ -62,9 +62,10 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def score(project: Project, labels: np.ndarray[Any, Any], name: str) -> None:
+    """Each reason names the slab's first slice."""
     slabs = [(first, min(first + SLAB, DEEP[0])) for first in range(0, DEEP[0], SLAB)]
     units = [(int(organ), slab) for slab in slabs for organ in np.unique(labels[slice(*slab)]) if organ]
-    scores = tuple(QualityScore(o, s, (o * 7 + s[0]) % 20 / 20, (0.5,), ("a toy",)) for o, s in units)
+    scores = tuple(QualityScore(o, s, (o * 7 + s[0]) % 20 / 20, (0.5,), (f"a jump at z = {s[0]}",)) for o, s in units)
     save_record(Record("teacher", name, SLAB, 0.5, scores), project.case("fish").folder, MEDAKA)
 
 
@@ -225,6 +226,12 @@ def test_zarr_opens_each_image_in_the_file_without_unpacking_it(project: Project
                 assert labels["0"][:].max() > 0
 
 
+def test_reasons_name_slices_as_the_pack_counts_them(packs_of_deep: dict[int, Project]) -> None:
+    for there in packs_of_deep.values():
+        found = Desk(there, "teacher").proposals
+        assert {p.reasons for p in found.values()} == {(f"a jump at z = {i.slab[0]}",) for i in found if i.slab}
+
+
 # --- the way back
 
 
@@ -236,7 +243,7 @@ def packs_of_deep(deep: Project) -> dict[int, Project]:
     return {1: full, 2: packed(deep, Wanted(items=0, limit=size // 2), "half")}
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_judging_in_a_pack_is_judging_in_the_project(
     deep: Project, packs_of_deep: dict[int, Project], data: st.DataObject
@@ -252,7 +259,7 @@ def test_judging_in_a_pack_is_judging_in_the_project(
     direct = deep.folder.parent / "direct"
     shutil.rmtree(direct, ignore_errors=True)
     desk = Desk(there, "teacher", "bob")
-    for _ in range(data.draw(st.integers(1, 5), "gestures")):
+    for _ in range(data.draw(st.integers(1, 4), "gestures")):
         item = data.draw(st.sampled_from(known), "item")
         how = data.draw(st.sampled_from(("proposal", "slices", "animal", "undo", "amend")), "how")
         if how == "undo":

@@ -188,19 +188,19 @@ def _translate(verdict: Verdict, card: PackCard, schema: LabelSchema, first: int
         raise InvalidVolume(
             f"{verdict.reviewer!r} judges slices of {item.case!r}: {error}.", "Pack it anew."
         ) from error
-    told = {"item": home, "labels": frame.labels, **_about_the_whole(frame)}
+    told = {"item": home, "labels": frame.labels, **_about_the_whole(verdict, frame)}
     return replace(verdict, **told, gesture=verdict.gesture and first + verdict.gesture)
 
 
-def _about_the_whole(frame: PackedCase) -> dict[str, Any]:
-    """What a desk says of a verdict that in a pack is true of the pack alone, put right.
+def _about_the_whole(verdict: Verdict, frame: PackedCase) -> dict[str, Any]:
+    """What a desk says of a verdict that in a pack is true of the pack alone, put right, where verdicts say it.
 
-    The label map's hash is that of what was packed, not of the crop; and no item of a pack is a random one, for the
-    pack itself was chosen.
+    The label map's hash is that of what was packed, not of the crop; and what a pack drew at random, it drew from what
+    somebody had chosen.
     """
-    known = {field.name: field.default for field in fields(Verdict)}
-    right = {"digest": frame.digest, "drawn": known.get("drawn")}
-    return {name: value for name, value in right.items() if name in known}
+    drawn = getattr(verdict, "drawn", "")
+    right = {"digest": frame.digest, "drawn": "" if drawn == "random" else drawn}
+    return {name: value for name, value in right.items() if name in {field.name for field in fields(Verdict)}}
 
 
 def _origin(card: PackCard, said: Sequence[Verdict]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from napari_medaka_kd.volumes.volume import Region, Shape
 
 _LEAST = 64  # voxels along each side of a crop, where the scan has them
+_SLICE = re.compile(r"\bz = (\d+)")
 _PYRAMID = 1.2  # a scan with its coarser levels against level 0 alone
 
 
@@ -169,10 +171,20 @@ def _copy_scores(crop: Crop, frame: PackedCase, folder: Path) -> None:
         return
     wanted = {(item.organ, item.slab) for item in crop.items}
     kept = [score for score in record.scores if (case.schema.ids[score.organ - 1], tuple(score.slab)) in wanted]
-    moved = tuple(replace(score, slab=frame.into(score.slab) or score.slab) for score in kept)
+    moved = tuple(
+        replace(
+            score, slab=frame.into(score.slab) or score.slab, reasons=tuple(_moved(why, frame) for why in score.reasons)
+        )
+        for score in kept
+    )
     thick = record.slab and max(1, record.slab // frame.factor[0])
     said: Record = replace(record, labels=frame.packed, slab=thick, scores=moved)
     save_record(said, folder, case.schema)
+
+
+def _moved(reason: str, frame: PackedCase) -> str:
+    """A reason with the slices that it names counted as in the pack."""
+    return _SLICE.sub(lambda z: f"z = {max(0, int(z[1]) - frame.start[0]) // frame.factor[0]}", reason)
 
 
 def _cut(volume: Volume, level: int, frame: PackedCase) -> Volume:
