@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from napari_medaka_kd.job import Job
     from napari_medaka_kd.project import Case, Project
+    from napari_medaka_kd.quality.quality import QualityScore
     from napari_medaka_kd.review import ReviewItem
     from napari_medaka_kd.volumes.volume import Region, Shape
 
@@ -171,20 +172,20 @@ def _copy_scores(crop: Crop, frame: PackedCase, folder: Path) -> None:
         return
     wanted = {(item.organ, item.slab) for item in crop.items}
     kept = [score for score in record.scores if (case.schema.ids[score.organ - 1], tuple(score.slab)) in wanted]
-    moved = tuple(
-        replace(
-            score, slab=frame.into(score.slab) or score.slab, reasons=tuple(_moved(why, frame) for why in score.reasons)
-        )
-        for score in kept
-    )
+    moved = tuple(_moved(score, frame) for score in kept)
     thick = record.slab and max(1, record.slab // frame.factor[0])
     said: Record = replace(record, labels=frame.packed, slab=thick, scores=moved)
     save_record(said, folder, case.schema)
 
 
-def _moved(reason: str, frame: PackedCase) -> str:
-    """A reason with the slices that it names counted as in the pack."""
-    return _SLICE.sub(lambda z: f"z = {max(0, int(z[1]) - frame.start[0]) // frame.factor[0]}", reason)
+def _moved(score: QualityScore, frame: PackedCase) -> QualityScore:
+    """A score whose slab, and the slices that its reasons name, are counted as in the pack."""
+
+    def shown(z: re.Match[str]) -> str:
+        return f"z = {max(0, int(z[1]) - frame.start[0]) // frame.factor[0]}"
+
+    reasons = tuple(_SLICE.sub(shown, reason) for reason in score.reasons)
+    return replace(score, slab=frame.into(score.slab) or score.slab, reasons=reasons)
 
 
 def _cut(volume: Volume, level: int, frame: PackedCase) -> Volume:
