@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from .facts import Facts, OrganFacts
 from .frame import Frame
+from .rules import Rules
 from .usual import ANYTHING, Span, Usual, asymmetry, learn_usual, places_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
-    from .facts import Facts, OrganFacts
     from .frame import Stance
-    from .rules import Rules
 
 #: In this order everywhere; 0 is as it should be, and each grows with what is wrong.
 ANATOMY = (
@@ -59,6 +60,10 @@ class Flag:
     sentence: str
     z: int | None = None
 
+    def is_about(self, organ: int, slab: tuple[int, int]) -> bool:
+        """Whether it is seen in the slices of ``slab`` of that class."""
+        return organ in self.organs and (self.z is None or slab[0] <= self.z < slab[1])
+
 
 @dataclass(frozen=True)
 class Anatomy:
@@ -74,6 +79,24 @@ class Anatomy:
         if self.rules.guess:
             return learned
         return replace(learned, frame=None, touching=frozenset(), strangers=frozenset())
+
+    def to_json(self) -> str:
+        """What :meth:`from_json` reads."""
+        cohort = [facts.model_dump() for facts in self.cohort]
+        return json.dumps({"rules": self.rules.model_dump(), "cohort": cohort})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Rules and animals as they were kept.
+
+        Raises
+        ------
+        ValueError
+            If it is anything else.
+        """
+        data = json.loads(text)
+        cohort = tuple(Facts.model_validate(facts) for facts in data["cohort"])
+        return cls(Rules.model_validate(data["rules"]), cohort)
 
     def numbers(self, facts: Facts) -> Mapping[int, npt.NDArray[np.float64]]:
         """By class: the numbers that :data:`ANATOMY` names, float64, finite, 0 where nothing is known."""
@@ -169,7 +192,11 @@ class Anatomy:
             yield Flag("pieces", (organ,), f"{self.rules.name(organ)}: {word} ({bound} {whose})")
 
     def _size(self, organ: int, seen: OrganFacts, factor: float | None) -> Iterator[Flag]:
-        demand, name, room = self.rules.of(organ), self.rules.name(organ), math.exp(min(self._span(organ).doubling, 100.0))
+        demand, name, room = (
+            self.rules.of(organ),
+            self.rules.name(organ),
+            math.exp(min(self._span(organ).doubling, 100.0)),
+        )
         low, high = demand.volume or (1 / room, room)
         if factor is not None and not low <= factor <= high:
             yield Flag("volume", (organ,), f"{name}: volume {times(factor)} the cohort")
@@ -209,15 +236,6 @@ _GRAVEST = (
 def times(factor: float) -> str:
     """A factor as people say it: 2.3×, 0.41×."""
     return f"{factor:.1f}×" if factor >= 1 else f"{factor:.2f}×"
-
-
-def of_organ(flags: Sequence[Flag], organ: int, slab: tuple[int, int]) -> tuple[str, ...]:
-    """The sentences about ``organ`` that hold in the slices of ``slab``."""
-    return tuple(
-        flag.sentence
-        for flag in flags
-        if organ in flag.organs and (flag.z is None or slab[0] <= flag.z < slab[1])
-    )
 
 
 def length(um: float) -> str:

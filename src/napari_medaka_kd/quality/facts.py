@@ -84,9 +84,28 @@ def look_at(classes: Classes, voxel_size: Triple, step: float = 1.0) -> Facts:
     """
     from scipy import ndimage
 
-    boxes = enumerate(ndimage.find_objects(classes), start=1)
-    organs = {organ: _organ(classes, organ, box, voxel_size, step) for organ, box in boxes if box is not None}
+    organs = {}
+    for organ, box in enumerate(ndimage.find_objects(classes), start=1):
+        if box is not None:
+            organs[organ] = _organ(classes, organ, (box[0], box[1], box[2]), voxel_size, step)
     return Facts(organs=organs, contacts=_contacts(classes, voxel_size))
+
+
+def worst_jump(mask: npt.NDArray[np.bool_], ends: tuple[bool, bool]) -> tuple[float, int]:
+    """The worst change between neighbouring slices, 0…2, and the slice behind it.
+
+    Parameters
+    ----------
+    ends
+        Whether there are slices before the first and behind the last, in which nothing is; at the scan's end an organ
+        is not cut off by whoever drew it.
+    """
+    padded = np.pad(mask, ((int(ends[0]), int(ends[1])), (0, 0), (0, 0)))
+    if len(padded) < 2:
+        return 0.0, 0
+    changes = np.array([np.count_nonzero(a ^ b) for a, b in pairwise(padded)])
+    worst = int(changes.argmax())
+    return float(changes[worst] / mask.sum((1, 2)).max()), worst + 1 - int(ends[0])
 
 
 def _organ(
@@ -95,7 +114,7 @@ def _organ(
     mask = classes[box] == organ
     voxel = float(np.prod(voxel_size))
     ends = (box[0].start > 0, box[0].stop < len(classes))
-    worst, place = _jump(mask, ends)
+    worst, place = worst_jump(mask, ends)
     return OrganFacts(
         volume=int(mask.sum()) * voxel,
         centre=_centre(mask, box, voxel_size),
@@ -120,7 +139,7 @@ def _pieces(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     from scipy import ndimage
 
     sizes = np.sort(np.bincount(ndimage.label(mask, np.ones((3, 3, 3)))[0].ravel())[1:])[::-1]
-    return sizes[sizes >= max(_SPECK * sizes.sum(), min(2, sizes[0]))][:_MOST]
+    return np.asarray(sizes[sizes >= max(_SPECK * sizes.sum(), min(2, sizes[0]))][:_MOST])
 
 
 def _holes(empty: npt.NDArray[np.bool_], mask: npt.NDArray[np.bool_]) -> float:
@@ -133,23 +152,6 @@ def _holes(empty: npt.NDArray[np.bool_], mask: npt.NDArray[np.bool_]) -> float:
         return 0.0
     inner = parts[1:-1, 1:-1, 1:-1]
     return float(np.count_nonzero(empty & (inner > 0) & (inner != parts[0, 0, 0])) / mask.sum())
-
-
-def _jump(mask: npt.NDArray[np.bool_], ends: tuple[bool, bool]) -> tuple[float, int]:
-    """The worst change between neighbouring slices, 0…2, and the slice behind it.
-
-    Parameters
-    ----------
-    ends
-        Whether there are slices before the first and behind the last, in which nothing is; at the scan's end an organ
-        is not cut off by whoever drew it.
-    """
-    padded = np.pad(mask, ((int(ends[0]), int(ends[1])), (0, 0), (0, 0)))
-    if len(padded) < 2:
-        return 0.0, 0
-    changes = np.array([np.count_nonzero(a ^ b) for a, b in pairwise(padded)])
-    worst = int(changes.argmax())
-    return float(changes[worst] / mask.sum((1, 2)).max()), worst + 1 - int(ends[0])
 
 
 def _contacts(classes: Classes, voxel_size: Triple) -> tuple[tuple[int, int, float], ...]:

@@ -184,8 +184,7 @@ def _similar(moved: Floats, fixed: Floats, weights: Floats, mirror: bool) -> Fit
 
 
 def _both(one: Floats, other: Floats) -> npt.NDArray[np.bool_]:
-    known: npt.NDArray[np.bool_] = np.isfinite(one).all(1) & np.isfinite(other).all(1)
-    return known
+    return np.asarray(np.isfinite(one).all(1) & np.isfinite(other).all(1))
 
 
 def _distance(one: Floats, other: Floats) -> Floats:

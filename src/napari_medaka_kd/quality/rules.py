@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
@@ -72,9 +71,10 @@ class Sheet(BaseModel):
     rules: dict[str, OrganRule] = Field(default={}, max_length=65_535)
 
 
-@dataclass(frozen=True)
-class Demand:
+class Demand(BaseModel):
     """What is demanded of one organ, other organs by class; see :class:`OrganRule`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     pieces: tuple[int, int] | None = None
     ratio: float | None = None
@@ -86,8 +86,7 @@ class Demand:
     holes: float | None = None
 
 
-@dataclass(frozen=True)
-class Rules:
+class Rules(BaseModel):
     """What is demanded of the organs of a schema.
 
     Attributes
@@ -102,8 +101,10 @@ class Rules:
         Whether what is not demanded is taken from the labelled animals.
     """
 
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
     names: tuple[str, ...]
-    demands: Mapping[int, Demand] = field(default_factory=dict)
+    demands: dict[int, Demand] = {}
     pairs: tuple[tuple[int, int], ...] = ()
     guess: bool = True
 
@@ -215,14 +216,16 @@ def resolve(text: str, schema: LabelSchema) -> Rules:
     pairs = _pairs({organ: class_of(r.partner) for organ, r in rules.items() if r.partner is not None}, schema, sheet)
     if not pairs and any(demand.side for demand in demands.values()):
         raise ValueError('a "side" can be told only where organs come in pairs, and none has a "partner"')
-    return Rules(schema.names, demands, pairs, sheet.guess)
+    return Rules(names=schema.names, demands=demands, pairs=pairs, guess=sheet.guess)
 
 
 def _pairs(partners: Mapping[int, int], schema: LabelSchema, sheet: Sheet) -> tuple[tuple[int, int], ...]:
     """Declared pairs, and guessed ones of organs without a declared partner; the left one first."""
     for organ, other in partners.items():
         if organ == other or partners.get(other, organ) != organ or list(partners.values()).count(other) > 1:
-            raise ValueError(f"{schema.names[organ - 1]!r} and {schema.names[other - 1]!r} are not each other's partner")
+            raise ValueError(
+                f"{schema.names[organ - 1]!r} and {schema.names[other - 1]!r} are not each other's partner"
+            )
     taken = {*partners, *partners.values()}
     names = dict(enumerate(schema.names, start=1))
     sides = set(guessed_pairs(names))

@@ -14,7 +14,7 @@ from .frame import Frame, learn_frame
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .facts import Facts
+    from .facts import Facts, OrganFacts
     from .rules import Rules
 
 _SCALED = 4  # organs in common from which on an animal's size is told from them
@@ -86,20 +86,14 @@ def learn_usual(cohort: Sequence[Facts], rules: Rules) -> Usual:
     volumes = _volumes(cohort)
     rough = Usual({organ: _rough(volume) for organ, volume in volumes.items()}, None, frozenset(), frozenset())
     factors = [rough.factors(facts) for facts in cohort]
-    aways = [frame.stance(place).away for place in places] if frame else []
-    spans = {
-        organ: Span(
-            volume,
-            max(math.log(2), 1.5 * max(abs(math.log(each.get(organ, 1.0))) for each in factors)),
-            _pieces([len(facts.organs[organ].pieces) for facts in cohort if organ in facts.organs]),
-            max(0.15, 2 * _most([away[organ] for away in aways])),
-            max(math.log(1.6), math.log(1.3) + _most([asymmetry(facts, organ, rules) for facts in cohort])),
-            max(0.6, 0.3 + _most([facts.organs[organ].jump for facts in cohort if organ in facts.organs])),
-            max(0.05, 2 * _most([facts.organs[organ].holes for facts in cohort if organ in facts.organs])),
-            all(organ in facts.organs for facts in cohort),
-        )
-        for organ, volume in volumes.items()
-    }
+    stances = [frame.stance(place) for place in places] if frame else []
+    spans = {}
+    for organ, volume in volumes.items():
+        aways = [stance.away[organ] for stance in stances]
+        ratios = [asymmetry(facts, organ, rules) for facts in cohort]
+        known = [facts.organs[organ] for facts in cohort if organ in facts.organs]
+        off = _most([abs(math.log(each.get(organ, 1.0))) for each in factors])
+        spans[organ] = Span(volume, max(math.log(2), 1.5 * off), *_shape(known, len(cohort), aways, ratios))
     return Usual(spans, frame, *_neighbours(cohort, set(spans)))
 
 
@@ -137,10 +131,25 @@ def _rough(volume: float) -> Span:
     return Span(volume, 0, (1, 1), 0, 0, 0, 0, False)
 
 
+def _shape(
+    known: Sequence[OrganFacts], animals: int, aways: Sequence[float], ratios: Sequence[float]
+) -> tuple[tuple[int, int], float, float, float, float, bool]:
+    """All of an organ's span but its size; the fewer animals, the more room."""
+    return (
+        _pieces([len(organ.pieces) for organ in known]),
+        max(0.17 + 0.08 / animals, 2 * _most(aways)),
+        max(math.log(1.6), math.log(1.3) + _most(ratios)),
+        max(0.6 + 0.3 / animals, 0.3 + _most([organ.jump for organ in known])),
+        max(0.05, 2 * _most([organ.holes for organ in known])),
+        len(known) == animals,
+    )
+
+
 def _pieces(counts: Sequence[int]) -> tuple[int, int]:
-    """Those that were seen, and one or two more or less, for a tail may hang on by a voxel."""
-    slack = 2 if len(counts) < _ENOUGH else 1
-    return max(1, min(counts) - slack), max(counts) + slack
+    """Those that were seen and some more, for a tail may hang on by a voxel; fewer only where all are alike."""
+    fewest, most = min(counts), max(counts)
+    slack = max(2 if len(counts) < _ENOUGH else 1, most - fewest)
+    return (fewest if fewest == most and len(counts) >= _ENOUGH else 1), most + slack
 
 
 def _most(values: Sequence[float]) -> float:
