@@ -34,6 +34,7 @@ VERBS = [
     "forecast",
     "init",
     "measure",
+    "organs",
     "readiness",
     "sample",
     "score",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import tomllib
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_medaka_kd.errors import UserError
+from napari_medaka_kd.job import Job, Progress
 from napari_medaka_kd.project import MANUAL, Case, Project
 from napari_medaka_kd.quality.anatomy import Anatomy
 from napari_medaka_kd.quality.facts import Facts, look_at
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from napari_medaka_kd.volumes.labels import LabelSchema
     from napari_medaka_kd.volumes.volume import Triple, Volume
 
 #: Quality and anatomy are judged on the finest level of at most this many voxels: a few seconds and 1 GB an animal.
@@ -84,19 +88,88 @@ def manual_flags(project: Project) -> Mapping[str, tuple[str, ...]]:
     """By case what in a person's labels breaks a rule, each animal compared with the others; only where it was kept.
 
     Labels that nobody has looked at yet are not read for it.
+
+    Raises
+    ------
+    UserError
+        If the project's organs.toml cannot be used.
     """
     kept = {case.id: kept_facts(case) for case in project.cases if case.labelled}
     held_out = {case.id for case in project.cases if case.held_out}
     known = {case: facts for case, facts in kept.items() if facts is not None}
-    try:
-        rules = project_rules(project.folder, project.schema)
-    except UserError as error:
-        return {case: (str(error),) for case in known}
+    rules = project_rules(project.folder, project.schema)
     found = {}
     for case, facts in known.items():
         others = tuple(each for other, each in known.items() if other != case and other not in held_out)
         found[case] = tuple(flag.sentence for flag in Anatomy(rules, others).flags(facts))
     return {case: flags for case, flags in found.items() if flags}
+
+
+def flags_or_warning(project: Project) -> tuple[Mapping[str, tuple[str, ...]], str]:
+    """:func:`manual_flags`, or nothing and why."""
+    try:
+        return manual_flags(project), ""
+    except UserError as error:
+        return {}, str(error)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A project's organs, its rules and what breaks them in the labels that people drew, by case."""
+
+    schema: LabelSchema
+    rules: Rules
+    declared: bool
+    flags: Mapping[str, tuple[str, ...]]
+    labelled: int
+
+    def text(self) -> str:
+        """As a person reads it."""
+        lines = [f"  {organ.id:5d} {organ.name}" for organ in self.schema.organs]
+        whence = "organs.toml" if self.declared else "medaka's" if self.rules.demands else "none"
+        guess = "what else is usual" if self.rules.guess else "nothing else"
+        lines.append(f"Rules: {whence}, for {len(self.rules.demands)} organs; {guess} is taken from labelled animals.")
+        pairs = ", ".join(f"{self.rules.name(left)} | {self.rules.name(right)}" for left, right in self.rules.pairs)
+        lines.append(f"Left | right: {pairs or 'no pairs'}")
+        lines += [f"  {case}: {listed(flags)}" for case, flags in self.flags.items()]
+        lines.append(f"{len(self.flags)} of {self.labelled} labelled animals break a rule.")
+        return "\n".join(lines)
+
+    def json(self) -> dict[str, object]:
+        rules = self.rules.model_dump() | {"declared": self.declared}
+        return {"organs": self.schema.model_dump()["organs"], "rules": rules, "flags": dict(self.flags)}
+
+
+def survey(project: Project) -> Job[Survey]:
+    """Look at all labels that people drew, each animal's against the others'.
+
+    Raises
+    ------
+    UserError
+        If its organs.toml cannot be used.
+    """
+    rules = project_rules(project.folder, project.schema)
+    cases = [case for case in project.cases if case.labelled]
+    for done, case in enumerate(cases):
+        yield Progress("look at the labels", done, len(cases))
+        facts_of(case)
+    declared = (project.folder / FILE).exists()
+    return Survey(project.schema, rules, declared, manual_flags(project), len(cases))
+
+
+def carried_rules(file: Path, schema: LabelSchema) -> bytes | None:
+    """The organs.toml of a project that is made of the organs in ``file``; ``None`` where that has no rules.
+
+    Raises
+    ------
+    UserError
+        If the rules in it cannot be used.
+    """
+    text = file.read_bytes()
+    if not {"rules", "guess"} & tomllib.loads(text.decode()).keys():
+        return None
+    open_rules(file, schema)
+    return text
 
 
 def write_rules(project: Project) -> Path:

@@ -13,20 +13,26 @@ from napari_medaka_kd.job import Job, Progress
 from napari_medaka_kd.project import Case, Project, add_case, create_project
 from napari_medaka_kd.project import open_project as open_project
 from napari_medaka_kd.quality.record import FILE, open_record
+from napari_medaka_kd.quality.rules import FILE as RULES
 from napari_medaka_kd.review import Decision, ReviewItem, Verdict, VerdictLog, fold, now, read_verdicts
+from napari_medaka_kd.volumes.atomic import replace_file
 from napari_medaka_kd.volumes.label_store import generation
 from napari_medaka_kd.volumes.labels import LabelSchema
 from napari_medaka_kd.volumes.open import open_labels, open_volume, split_inside
 
-from .anatomy import facts_of, listed, manual_flags
+from .anatomy import carried_rules, facts_of, flags_or_warning, listed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def init(folder: Path, name: str, organs: LabelSchema) -> Project:
-    """Make an empty project in ``folder``."""
-    return create_project(folder, name, organs)
+def init(folder: Path, name: str, organs: LabelSchema, file: Path | None = None) -> Project:
+    """Make an empty project in ``folder``, with the rules of anatomy that are in ``file`` if there are any."""
+    rules = None if file is None else carried_rules(file, organs)
+    made = create_project(folder, name, organs)
+    if rules is not None:
+        replace_file(made.folder / RULES, rules)
+    return made
 
 
 @dataclass(frozen=True)
@@ -154,6 +160,8 @@ class Status:
         How many verdicts stand, by decision.
     next
         What to do next, in one sentence.
+    warning
+        Why anatomy could not be looked at; empty where it could.
     """
 
     name: str
@@ -162,6 +170,7 @@ class Status:
     checkpoints: tuple[str, ...]
     verdicts: dict[str, int]
     next: str
+    warning: str = ""
 
     def text(self) -> str:
         """As a person reads it."""
@@ -174,13 +183,14 @@ class Status:
                 lines.append(f"    its labels may be wrong: {listed(case['flags'])}")  # type: ignore[arg-type]
         lines.append(f"checkpoints: {', '.join(self.checkpoints) or 'none'}")
         lines.append(f"verdicts: {', '.join(f'{n} {d}' for d, n in self.verdicts.items()) or 'none'}")
+        lines += [self.warning] if self.warning else []
         return "\n".join([*lines, f"Next: {self.next}"])
 
 
 def status(project: Project) -> Status:
     """Look at ``project``; nothing is changed."""
     verdicts = Counter(str(v.decision) for v in fold(read_verdicts(project.review_folder)).values())
-    flags = manual_flags(project)
+    flags, warning = flags_or_warning(project)
     cases = tuple(
         {
             "case": case.id,
@@ -193,7 +203,9 @@ def status(project: Project) -> Status:
         }
         for case in project.cases
     )
-    return Status(project.name, project.schema.names, cases, project.checkpoints, dict(verdicts), _next(project))
+    return Status(
+        project.name, project.schema.names, cases, project.checkpoints, dict(verdicts), _next(project), warning
+    )
 
 
 def _next(project: Project) -> str:
