@@ -148,9 +148,9 @@ class Anatomy:
         stance = self._stance(facts)
         known = [(pair, way) for pair, way in zip(self.rules.pairs, stance.side, strict=True) if np.isfinite(way)]
         wrong = [pair for pair, way in known if way < 0]
-        if known and len(wrong) == len(known):
+        if stance.mirrored and len(wrong) == len(known):
             which = "all left and right organs" if len(known) > 1 else self._both(wrong[0])
-            yield Flag("mirrored", () if len(known) > 1 else wrong[0], f"{which} are swapped, or the scan is mirrored")
+            yield Flag("mirrored", () if len(known) > 1 else wrong[0], _MIRRORED[stance.why].format(which))
         else:
             odd = [pair for pair, _ in known if pair not in wrong] if stance.mirrored else wrong
             yield from (Flag("side", pair, f"{self._both(pair)} are swapped") for pair in odd)
@@ -231,6 +231,14 @@ class Anatomy:
 _GRAVEST = (
     "mirrored", "side", "missing", "volume", "pieces", "place", "neighbours", "symmetry", "jump", "holes",
 )  # fmt: skip
+
+
+#: By what the other organs show.
+_MIRRORED = {
+    "": "{} are swapped, or the scan is mirrored",
+    "labels": "{} are swapped",
+    "scan": "the scan is mirrored, so that {} are on the wrong side",
+}
 
 
 def times(factor: float) -> str:

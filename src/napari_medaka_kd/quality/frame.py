@@ -18,6 +18,8 @@ Pairs = tuple[tuple[int, int], ...]
 _FLAT = 0.1  # of the length; where organs' places are flatter than this, their line does not tell left from right
 _FEWEST = 5  # organs in common; of fewer, any one moves the fit as much as itself
 _ROUNDS = 8
+_NEAR = 0.08  # of the size: by so little organs vary anyway; only what lies farther off counts less in a fit
+_FAR = 0.35  # of the size: an organ so far off tells a mirrored scan from exchanged labels
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,9 @@ class Stance:
     side
         By pair: 1 on the usual sides, −1 swapped; NaN where unknown.
     mirrored
-        Whether all of the animal, or most of its pairs, is the usual one's mirror image.
+        Whether most of the pairs lie on the wrong side. If so, ``why`` is ``labels`` where other organs show that the
+        left and right ones were exchanged, ``scan`` where they show that all of the animal is a mirror image, and
+        empty where they do not tell.
     across
         (classes,): how far left of the middle each organ lies, in half the distances of the pairs; NaN where unknown.
     """
@@ -56,6 +60,17 @@ class Stance:
     side: Floats
     mirrored: bool
     across: Floats
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class _Laid:
+    """How far organs are then, in what unit (µm), all of them together, and the farthest."""
+
+    away: Floats
+    unit: float
+    off: float
+    worst: float
 
 
 @dataclass(frozen=True)
@@ -79,12 +94,26 @@ class Frame:
         known = side[np.isfinite(side)]
         opposed, usual = int((known < 0).sum()), int((known > 0).sum())
         mirrored = opposed > usual
-        right = places.copy()
-        for (left, other), way in zip(self.pairs, -side if mirrored else side, strict=True):
-            if way < 0:
-                right[[left, other]] = right[[other, left]]
-        away, unit, turned = self._away(right)
-        return Stance(away, unit, side, mirrored or (turned and not known.size), self._across(places))
+        right = self._exchanged(places, side > 0 if mirrored else side < 0)
+        if not mirrored:
+            mirrors = (False,) if known.size else (False, True)  # without pairs a mirror image is none the worse
+            best = min((self._laid(right, mirror) for mirror in mirrors), key=lambda laid: laid.off)
+            return Stance(best.away, best.unit, side, False, self._across(places))
+        labels = self._laid(self._exchanged(right, np.isfinite(side)), False)
+        scan = self._laid(right, True)
+        best = min(labels, scan, key=lambda laid: laid.off)
+        off = sorted((labels.worst, scan.worst))
+        sure = off[1] > max(_FAR, 2 * off[0])
+        why = ("labels" if best is labels else "scan") if sure else ""
+        return Stance(best.away, best.unit, side, True, self._across(places), why)
+
+    def _exchanged(self, places: Floats, pairs: npt.NDArray[np.bool_]) -> Floats:
+        """``places`` with left and right of those pairs exchanged."""
+        changed = places.copy()
+        for (left, right), change in zip(self.pairs, pairs, strict=True):
+            if change:
+                changed[[left, right]] = changed[[right, left]]
+        return changed
 
     def _sides(self, places: Floats) -> Floats:
         """By pair: how much of the usual way from right to left it goes, once the middles lie over each other."""
@@ -98,18 +127,14 @@ class Frame:
             ways[number] = fit.scale * fit.turn @ (places[left] - places[right]) @ way / max(way @ way, 1e-12)
         return ways
 
-    def _away(self, places: Floats) -> tuple[Floats, float, bool]:
-        """How far each organ is from its usual place, in what unit, and whether the animal is a mirror image."""
-        best, unit, mirrored, least = np.full(len(places), np.nan), math.nan, False, math.inf
-        if _both(places, self.places).sum() < _FEWEST:
-            return best, unit, mirrored
-        for mirror in (False, True):
-            fit = fit_places(places, self.places, mirror)
-            away = best if fit is None else _distance(fit.apply(places), self.places)
-            off = float(np.nansum(away)) * (2 if mirror else 1)  # an odd organ does not make a mirror image
-            if fit is not None and off < least:
-                best, unit, mirrored, least = away, 1 / max(fit.scale, 1e-12), mirror, off
-        return best, unit, mirrored
+    def _laid(self, places: Floats, mirror: bool) -> _Laid:
+        """An animal, or its mirror image, over the usual places; nowhere where it has too few organs in common."""
+        enough = _both(places, self.places).sum() >= _FEWEST
+        fit = fit_places(places, self.places, mirror) if enough else None
+        if fit is None:
+            return _Laid(np.full(len(places), np.nan), math.nan, math.inf, math.inf)
+        away = _distance(fit.apply(places), self.places)
+        return _Laid(away, 1 / max(fit.scale, 1e-12), float(np.nansum(away)), float(np.nanmax(away)))
 
     def _across(self, places: Floats) -> Floats:
         ends = np.array([[places[left], places[right]] for left, right in self.pairs]).reshape(-1, 2, 3)
@@ -167,7 +192,7 @@ def fit_places(places: Floats, usual: Floats, mirror: bool = False) -> Fit | Non
     weights = np.ones(len(moved))
     fit = _similar(moved, fixed, weights, mirror)
     for _ in range(_ROUNDS):
-        weights = 1 / np.maximum(_distance(fit.apply(moved), fixed), 0.02)
+        weights = 1 / np.maximum(_distance(fit.apply(moved), fixed), _NEAR)
         fit = _similar(moved, fixed, weights, mirror)
     return fit
 

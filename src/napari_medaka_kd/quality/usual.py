@@ -137,7 +137,7 @@ def _shape(
     """All of an organ's span but its size; the fewer animals, the more room."""
     return (
         _pieces([len(organ.pieces) for organ in known]),
-        max(0.17 + 0.08 / animals, 2 * _most(aways)),
+        max(0.2 + 0.06 / animals, 2 * _most(aways)),
         max(math.log(1.6), math.log(1.3) + _most(ratios)),
         max(0.6 + 0.3 / animals, 0.3 + _most([organ.jump for organ in known])),
         max(0.05, 2 * _most([organ.holes for organ in known])),
