@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .rules import Rules
 
 _SCALED = 4  # organs in common from which on an animal's size is told from them
-_TOUCHING = 0.08  # of a surface: who touches that much in every labelled animal must touch
+_TOUCHING = 0.05  # of a surface: who touches that much in every labelled animal must touch
 _ENOUGH = 3  # labelled animals, fewer say nothing of who touches whom
 
 
