@@ -95,7 +95,7 @@ def test_organs_lists_them_their_rules_and_who_breaks_one(folder):
     result = medaka("organs", folder)
     assert result.exit_code == 0
     assert "9 swim bladder" in result.output
-    assert "Rules: medaka's, for 11 organs" in result.output
+    assert "Rules: medaka's, for 11 of 12 organs" in result.output
     assert "fish-2: heart: missing" in result.output
     data = json.loads(medaka("organs", folder, "--json").output.splitlines()[-1])
     assert data["flags"]["fish-2"][0] == "heart: missing"
