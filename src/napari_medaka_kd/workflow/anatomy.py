@@ -128,9 +128,8 @@ class Survey:
         lines = [f"  {organ.id:5d} {organ.name}" for organ in self.schema.organs]
         whence = "organs.toml" if self.declared else "medaka's" if self.rules.demands else "none"
         guess = "what else is usual" if self.rules.guess else "nothing else"
-        lines.append(
-            f"Rules: {whence}, for {len(self.rules.demands)} of {len(self.rules.names)} organs; {guess} is taken from labelled animals."
-        )
+        ruled = f"{len(self.rules.demands)} of {len(self.rules.names)} organs"
+        lines.append(f"Rules: {whence}, for {ruled}; {guess} is taken from labelled animals.")
         pairs = ", ".join(f"{self.rules.name(left)} | {self.rules.name(right)}" for left, right in self.rules.pairs)
         lines.append(f"Left | right: {pairs or 'no pairs'}")
         lines += [f"  {case}: {listed(flags)}" for case, flags in self.flags.items()]
