@@ -204,6 +204,10 @@ class Desk:
         """Whether the classifier would have a student learn from that proposal unseen."""
         return self._proposals[item].score >= self._found[item.case].threshold
 
+    def flags(self, case: str) -> tuple[str, ...]:
+        """What breaks a rule of that animal's anatomy, in words; nothing where it is not under review."""
+        return self._found[case].flags if case in self._found else ()
+
     def pin(self, items: Iterable[ReviewItem]) -> tuple[ReviewItem, ...]:
         """Look at ``items`` next, judged or not, until they are judged again.
 

@@ -33,12 +33,15 @@ class Proposals:
         By item, sorted: score (NaN where there is none) and the reasons for it.
     threshold
         The classifier accepts from this score on; above 1 where nothing is scored.
+    flags
+        What breaks a rule of the animal's anatomy, in words.
     """
 
     case: Case
     labels: str
     units: Mapping[ReviewItem, tuple[float, tuple[str, ...]]]
     threshold: float
+    flags: tuple[str, ...] = ()
 
     @cached_property
     def depth(self) -> int:
@@ -81,7 +84,7 @@ def _read(case: Case, checkpoint: str) -> Proposals:
         return Proposals(case, labels, whole, 2.0)
     ids = case.schema.ids
     units = {ReviewItem(case.id, ids[s.organ - 1], s.slab): (s.score, s.reasons) for s in record.scores}
-    return Proposals(case, labels, dict(sorted(units.items())), record.threshold)
+    return Proposals(case, labels, dict(sorted(units.items())), record.threshold, record.flags)
 
 
 def _record(case: Case, checkpoint: str, labels: str) -> Record | None:
