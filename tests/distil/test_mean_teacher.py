@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from napari_medaka_kd.distil.ema import follow
+from napari_medaka_kd.distil.guidance import distance, ramp
 from napari_medaka_kd.distil.lesson import Lesson
 from napari_medaka_kd.distil.losses import IGNORE
 from napari_medaka_kd.distil.mining import hard_negatives, opinion, sample_weights
 from napari_medaka_kd.distil.run import distil
-from napari_medaka_kd.distil.strategies.mean_teacher import MeanTeacherLoss, Pupil, distance, ramp
+from napari_medaka_kd.distil.strategies.mean_teacher import MeanTeacherLoss, Pupil
 from napari_medaka_kd.distil.views import Views
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import drain

@@ -15,7 +15,6 @@ adapter begins as the identity; deviations are those of probabilities; the lengt
 from __future__ import annotations
 
 import copy
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,6 +28,7 @@ from napari_medaka_kd.settings import MeanTeacherSettings
 from ..batches import class_balance
 from ..ema import follow
 from ..fit import fit
+from ..guidance import Adapter, distance, ramp
 from ..losses import IGNORE, cross_entropy, soft_dice, soften
 from ..mining import Opinion, opinion, sample_weights
 from ..stage import Batch, Learner, Run, Stage
@@ -47,10 +47,7 @@ class Pupil(nn.Module):
     def __init__(self, student: UNet) -> None:
         super().__init__()
         self.student = student
-        self.adapter = nn.Conv3d(student.width, student.width, 1)  # features are (B, F, Z, Y, X) in 2-D too
-        self.adapter.load_state_dict(
-            {"weight": torch.eye(student.width)[..., None, None, None], "bias": torch.zeros(student.width)}
-        )
+        self.adapter = Adapter(student.width)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, Z, Y, X) → logits (B, classes, Z, Y, X), adapted features (B, F, Z, Y, X)."""
@@ -137,20 +134,3 @@ def mean_teacher(settings: DistilSettings, lesson: Lesson, run: Run) -> Job[nn.M
     )
     yield from fit(stage, run)
     return student
-
-
-def ramp(along: float, rise: float, fall: float) -> float:
-    """What the teacher's say counts at ``along`` (0 … 1) of a training: 0 … 1.
-
-    ``exp(−5·(1 − along/rise)²)`` over the first share ``rise`` of the steps, ``exp(−12.5·(1 − left/fall)²)`` over the
-    last share ``fall``, 1 in between (Laine & Aila 2017); the smaller where the two meet.
-    """
-    up = math.exp(-5 * (1 - along / rise) ** 2) if along < rise else 1.0
-    down = math.exp(-12.5 * (1 - (1 - along) / fall) ** 2) if 1 - along < fall else 1.0
-    return min(up, down)
-
-
-def distance(one: Tensor, other: Tensor, inside: Tensor) -> Tensor:
-    """Mean squared distance of features (B, F, Z, Y, X) over the voxels of ``inside`` (B, Z, Y, X); 0 where none is."""
-    squares = (one.float() - other.float()).square() * inside[:, None]
-    return squares.sum() / (inside.sum() * one.shape[1]).clamp_min(1)
