@@ -96,6 +96,16 @@ def test_the_teacher_is_saved_with_the_stage_and_survives_a_stop(toy, tmp_path):
 # ---- what it is asked
 
 
+def test_it_is_asked_about_the_patches_without_labels_alone_pasted_as_the_student_sees_them(toy):
+    batch = first_batch(toy, augment=toy.STILL.model_copy(update={"cutmix": 1.0}), unlabelled=4)
+    rest = batch.rest()
+    assert (rest.labelled, len(rest.image)) == (0, 4)
+    for whole, part in ((batch.image, rest.image), (batch.clean, rest.clean), (batch.target, rest.target)):
+        assert torch.equal(whole[batch.labelled :], part)
+    assert torch.equal(rest.mixed(rest.clean), batch.mixed(batch.clean)[batch.labelled :])
+    assert len(loss_of(toy).asked(rest).logits) == 4
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_a_mirrored_view_is_mirrored_with_its_coordinates_and_undone_exactly(toy, axis):
     flips = tuple(number == axis for number in range(3))
@@ -216,14 +226,15 @@ def test_terms_are_scaled_by_their_weights_and_gone_without(toy):
 
 
 def test_its_pseudo_target_is_the_sharpened_mean(toy):
-    """Softmax of the mean logits, to the power 1/T, to sum 1; at every voxel of the scan."""
+    """Softmax of the mean logits, to the power 1/T, to sum 1; at every voxel of the scans without labels."""
     loss, batch = loss_of(toy, mining="all", weight=1, mining_weight=1), first_batch(toy, augment=toy.STILL)
+    rest = batch.rest()
     loss.pupil.student.eval()
     with torch.no_grad():
-        power = loss.asked(batch).logits.softmax(1) ** 2
+        power = loss.asked(rest).logits.softmax(1) ** 2
         wanted = power / power.sum(1, keepdim=True)
-        entropy = -(wanted * loss.pupil(batch.image)[0].log_softmax(1)).sum(1)
-    known = batch.target != IGNORE
+        entropy = -(wanted * loss.pupil(rest.image)[0].log_softmax(1)).sum(1)
+    known = rest.target != IGNORE
     assert values(loss, batch)["mining"] == pytest.approx(float(entropy[known].mean()), rel=1e-4)
 
 

@@ -58,17 +58,8 @@ class InstanceLoss:
         terms = self._supervised(logits, features, batch)
         say = self.settings.weight * ramp(batch.step / self.steps, self.settings.rise, self.settings.fall)
         if self.settings.weight and (self.settings.mining_weight or self.settings.feature_weight):
-            said, known = self.asked(batch), batch.target != IGNORE
-            score = said.logits.softmax(dim=1)[:, 1]
-            proposed = peaks(score, self.teacher.backbone.dimensions == 2) & known
-            positive = proposed & (score > _POSITIVE)
-            if self.settings.mining_weight:
-                mined = self._mined(two_sided(logits), said, (positive, proposed), batch)
-                terms["mining"] = say * self.settings.mining_weight * mined
-            if self.settings.feature_weight:
-                inside = (self.covered(said, positive) & known) if self.settings.masked else known
-                adapted = self.pupil.adapter(features)
-                terms["features"] = say * self.settings.feature_weight * distance(adapted, said.features, inside)
+            guided = self._guided(logits[batch.labelled :], features[batch.labelled :], batch.rest())
+            terms |= {name: say * term for name, term in guided.items()}
         return terms
 
     def asked(self, batch: Batch) -> Opinion:
@@ -80,6 +71,21 @@ class InstanceLoss:
                 for view in self.views.of(batch.clean, batch.step)
                 for logits, features in (self.teacher(view.image),)
             )
+
+    def _guided(self, logits: Tensor, features: Tensor, batch: Batch) -> dict[str, Tensor]:
+        said, known = self.asked(batch), batch.target != IGNORE
+        score = said.logits.softmax(dim=1)[:, 1]
+        proposed = peaks(score, self.teacher.backbone.dimensions == 2) & known
+        positive = proposed & (score > _POSITIVE)
+        terms = {}
+        if self.settings.mining_weight:
+            mined = self._mined(two_sided(logits), said, (positive, proposed), batch)
+            terms["mining"] = self.settings.mining_weight * mined
+        if self.settings.feature_weight:
+            inside = (self.covered(said, positive) & known) if self.settings.masked else known
+            apart = distance(self.pupil.adapter(features), said.features, inside)
+            terms["features"] = self.settings.feature_weight * apart
+        return terms
 
     @torch.no_grad()
     def covered(self, said: Opinion, positive: Tensor) -> Tensor:

@@ -57,6 +57,14 @@ class Batch:
         soft = {row: logits.to(device) for row, logits in self.soft.items()}
         return replace(self, soft=soft, **moved)
 
+    def rest(self) -> Batch:
+        """The rows after the labelled ones, as a batch of their own: pieces are exchanged among them alone."""
+        rows: dict[str, Any] = {
+            name: value[self.labelled :] for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        soft = {row - self.labelled: logits for row, logits in self.soft.items() if row >= self.labelled}
+        return replace(self, **rows | {"labelled": 0, "donor": rows["donor"] - self.labelled, "soft": soft})
+
     def mixed(self, answers: Tensor) -> Tensor:
         """``answers`` to the clean rows, (B, C, Z, Y, X), cut and pasted as the image was."""
         return torch.where(self.pasted, answers[self.donor], answers)

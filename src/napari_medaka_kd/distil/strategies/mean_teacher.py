@@ -7,9 +7,10 @@ N_pos/2 most sensitive negatives (1.5), by cross-entropy. Features of the studen
 drawn to the teacher's inside the masks that it predicts. The total is ``L_sup + w(t)·(0.2·PSM + 1.0·MGD)``, w a
 Gaussian ramp up to 5 and down again.
 
-Ours: a sample is a voxel, a positive one that the teacher calls an organ, and negatives are mined over a whole batch,
-labelled patches included; the features are those of the last decoder level, the teacher's averaged over its views; the
-adapter begins as the identity; deviations are those of probabilities; the lengths of the ramps.
+Ours: a sample is a voxel, a positive one that the teacher calls an organ. The teacher is asked about patches without
+labels alone, and negatives are mined over all of them in a step. The features are those of the last decoder level, the
+teacher's averaged over its views; the adapter begins as the identity; deviations are those of probabilities; the
+lengths of the ramps.
 """
 
 from __future__ import annotations
@@ -81,13 +82,8 @@ class MeanTeacherLoss:
         }
         say = self.settings.weight * ramp(batch.step / self.steps, self.settings.rise, self.settings.fall)
         if self.settings.weight and (self.settings.mining_weight or self.settings.feature_weight):
-            said, known = self.asked(batch), batch.target != IGNORE
-            positive = said.logits.argmax(dim=1) > 0
-            if self.settings.mining_weight:
-                terms["mining"] = say * self.settings.mining_weight * self._mined(logits, said, positive, batch)
-            if self.settings.feature_weight:
-                inside = positive & known if self.settings.masked else known
-                terms["features"] = say * self.settings.feature_weight * distance(features, said.features, inside)
+            guided = self._guided(logits[batch.labelled :], features[batch.labelled :], batch.rest())
+            terms |= {name: say * term for name, term in guided.items()}
         return terms
 
     def asked(self, batch: Batch) -> Opinion:
@@ -100,6 +96,17 @@ class MeanTeacherLoss:
                 for logits, features in (self.teacher.with_features(view.image),)
             )
         return Opinion(batch.mixed(said.logits), batch.mixed(said.features), batch.mixed(said.sensitivity))
+
+    def _guided(self, logits: Tensor, features: Tensor, batch: Batch) -> dict[str, Tensor]:
+        said, known = self.asked(batch), batch.target != IGNORE
+        positive = said.logits.argmax(dim=1) > 0
+        terms = {}
+        if self.settings.mining_weight:
+            terms["mining"] = self.settings.mining_weight * self._mined(logits, said, positive, batch)
+        if self.settings.feature_weight:
+            inside = positive & known if self.settings.masked else known
+            terms["features"] = self.settings.feature_weight * distance(features, said.features, inside)
+        return terms
 
     def _mined(self, logits: Tensor, said: Opinion, positive: Tensor, batch: Batch) -> Tensor:
         known, shaky = batch.target != IGNORE, said.sensitivity[:, 0]
