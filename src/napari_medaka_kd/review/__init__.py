@@ -4,6 +4,7 @@ from .log import VerdictLog, read_verdicts, verify_chain
 from .order import Order, arrange, queue
 from .reader import VerdictReader
 from .standing import Standing, decision_for, fold, verdict_for
+from .table import Verdicts
 from .verdict import ALL_ORGANS, Decision, ReviewItem, Verdict, now
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Verdict",
     "VerdictLog",
     "VerdictReader",
+    "Verdicts",
     "arrange",
     "decision_for",
     "fold",

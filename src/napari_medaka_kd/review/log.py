@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from napari_medaka_kd.errors import UserError
 
 from .reader import VerdictReader
-from .rows import append_rows, opened, read_rows
+from .rows import CHUNK, START, append_rows, opened, read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from .table import Verdicts
     from .verdict import Verdict
 
 _REVIEWER = re.compile(r"\w[\w .@-]{0,62}")
@@ -88,7 +89,7 @@ class VerdictLog:
         return written
 
 
-def read_verdicts(folder: Path) -> tuple[Verdict, ...]:
+def read_verdicts(folder: Path) -> Verdicts:
     """The verdicts of all reviewers in ``folder``, in the order of their time; none if there is no such folder.
 
     Raises
@@ -109,5 +110,7 @@ def verify_chain(path: Path) -> int:
     """
     if not path.is_file():
         raise UserError(f"There is no log {str(path)!r}.", "Name a file of the project's review folder.")
-    found = read_rows(path)
-    return found[1].row if found else 0
+    texts, mark = read_rows(path) or ([], START)
+    while len(texts) == CHUNK:
+        texts, mark = read_rows(path, mark) or ([], mark)
+    return mark.row

@@ -21,6 +21,7 @@ from napari_medaka_kd.volumes.labels import LabelSchema
 from napari_medaka_kd.volumes.open import open_labels, open_volume, split_inside
 
 from .anatomy import carried_rules, facts_of, flags_or_warning, listed
+from .judged import judged
 from .pack_card import is_pack
 
 if TYPE_CHECKING:
@@ -114,15 +115,20 @@ def verdict(project: Project, word: Word) -> Verdict:
     _require_slices(case, word.slab)
     if word.decision not in set(Decision):
         raise UserError(f"{word.decision!r} is no verdict.", f"Say one of: {', '.join(Decision)}.")
+    item, labels = (
+        ReviewItem(case.id, _organ_id(project.schema, word.organ), word.slab),
+        generation(case.store, word.checkpoint),
+    )
     given = Verdict(
-        item=ReviewItem(case.id, _organ_id(project.schema, word.organ), word.slab),
+        item=item,
         decision=Decision(word.decision),
         reviewer=word.reviewer or getpass.getuser(),
         time=now(),
         seconds=word.seconds,
         reasons=word.reasons,
         checkpoint=word.checkpoint,
-        labels=generation(case.store, word.checkpoint),
+        labels=labels,
+        digest=judged(project, case, labels, item),
     )
     return VerdictLog(project.review_folder, given.reviewer).append(given)
 

@@ -23,6 +23,7 @@ from napari_medaka_kd.review import (
     now,
 )
 
+from .judged import judged
 from .proposals import Proposals, read_proposals
 from .tally import Tally, count, state
 
@@ -181,11 +182,13 @@ class Desk:
         before, self._verdicts = self._verdicts, self._reader.read()
         if self._verdicts is before:
             return False
-        fresh = self._verdicts[len(before) :]
-        if self._verdicts[: len(before)] == before:
-            self._standing.add(fresh)
-        else:  # somebody's came late, or a log was exchanged
-            self._standing, fresh = Standing(self._verdicts, self.checkpoint), (*before, *self._verdicts)
+        fresh = self._verdicts.since(before)
+        if fresh is None:  # a log was exchanged: anything may differ
+            self._standing = Standing(self._verdicts, self.checkpoint)
+            for case in self._found:
+                self._weigh(case, ALL_ORGANS)
+            return True
+        self._standing.add(fresh)
         touched = {(v.item.case, v.item.organ) for v in fresh if v.checkpoint == self.checkpoint}
         for case, organ in touched:
             self._weigh(case, organ)
@@ -245,7 +248,7 @@ class Desk:
             self._require(item)
         each = seconds / len(items)
         given = [
-            Verdict(item, said, self.reviewer, now(), each, tuple(reasons), self.checkpoint, self._labels(item))
+            Verdict(item, said, self.reviewer, now(), each, tuple(reasons), self.checkpoint, *self._labels(item))
             for item in items
         ]
         written = self._log.append_all(given)
@@ -298,7 +301,7 @@ class Desk:
 
     def tally(self) -> Tally:
         """How far the review is, and how long the rest will take."""
-        mine = [verdict for verdict in self._standing.values() if verdict.reviewer == self.reviewer]
+        mine = self._standing.latest_of(self.reviewer)
         return count((proposal.decision for proposal in self._proposals.values()), mine)
 
     # ---- inside ------------------------------------------------------------------------------------------------
@@ -333,8 +336,10 @@ class Desk:
             )
         return self._found[case]
 
-    def _labels(self, item: ReviewItem) -> str:
-        return self._found[item.case].labels
+    def _labels(self, item: ReviewItem) -> tuple[str, str]:
+        """The generation that is judged, and its digest."""
+        found = self._found[item.case]
+        return found.labels, judged(self.project, found.case, found.labels, item)
 
     def _require(self, item: ReviewItem) -> None:
         found = self._case(item.case)
