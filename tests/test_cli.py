@@ -35,6 +35,7 @@ VERBS = [
     "init",
     "measure",
     "merge",
+    "methods",
     "pack",
     "organs",
     "readiness",
@@ -129,6 +130,17 @@ def test_every_verb_explains_itself(verb: str) -> None:
 def test_there_are_no_other_verbs() -> None:
     commands = [command.callback for command in app.registered_commands]
     assert sorted(command.__name__ for command in commands if command) == VERBS
+
+
+def test_verdicts_have_verbs_of_their_own() -> None:
+    (group,) = app.registered_groups
+    assert group.typer_instance is not None
+    names = [command.name or command.callback.__name__ for command in group.typer_instance.registered_commands]  # type: ignore[union-attr]
+    assert sorted(names) == ["check", "conflicts", "export", "import"]
+    for name in names:
+        result = CliRunner().invoke(app, ["verdicts", name, "--help"])
+        assert result.exit_code == 0
+        assert "--json" in result.stdout
 
 
 # --- the loop

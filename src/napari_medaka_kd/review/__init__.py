@@ -1,6 +1,7 @@
 """What people said of a teacher's labels, the log that never loses it, and what to look at next."""
 
-from .log import VerdictLog, read_verdicts, verify_chain
+from .agreement import Agreement, Agreements, Conflict
+from .log import VerdictLog, read_verdicts, take_in, verify_chain
 from .order import Order, arrange, queue
 from .reader import VerdictReader
 from .standing import Standing, decision_for, fold, verdict_for
@@ -9,6 +10,9 @@ from .verdict import ALL_ORGANS, Decision, ReviewItem, Verdict, now
 
 __all__ = [
     "ALL_ORGANS",
+    "Agreement",
+    "Agreements",
+    "Conflict",
     "Decision",
     "Order",
     "ReviewItem",
@@ -23,6 +27,7 @@ __all__ = [
     "now",
     "queue",
     "read_verdicts",
+    "take_in",
     "verdict_for",
     "verify_chain",
 ]

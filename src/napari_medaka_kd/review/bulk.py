@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -64,6 +65,19 @@ class Bulk:
         """The items of an organ of a case on which a verdict stands."""
         return [self.table.item(code) for code in self._places.get((case, organ), ())]
 
+    def decisions(self, without: Collection[ReviewItem]) -> Counter[Decision]:
+        """How many items stand, by what was said of them."""
+        top = self._folded.top.copy()
+        top[self._codes(without)] = -1
+        counts = np.bincount(self.rows["decision"][top[top >= 0]], minlength=len(DECISIONS))
+        return Counter({decision: int(count) for decision, count in zip(DECISIONS, counts, strict=True) if count})
+
+    def shared(self) -> list[ReviewItem]:
+        """Items on which more than one reviewer spoke."""
+        items, reviewers = (self.rows[name][self._folded.order] for name in ("item", "reviewer"))
+        first = reviewers[self._folded.starts[items]]
+        return [self.table.item(code) for code in np.unique(items[reviewers != first]).tolist()]
+
     def said(self, decision: Decision, without: Collection[ReviewItem]) -> list[Verdict]:
         """Every such verdict that was not taken back."""
         alive = self._alive(without)
@@ -94,9 +108,12 @@ class Bulk:
         code = self.table.item_code(item)
         return code if code < self._items else -1
 
+    def _codes(self, items: Collection[ReviewItem]) -> list[int]:
+        return [code for item in items if (code := self._code(item)) >= 0]
+
     def _alive(self, without: Collection[ReviewItem]) -> Ids:
         left_out = np.zeros(self._items, bool)
-        left_out[[code for item in without if (code := self._code(item)) >= 0]] = True
+        left_out[self._codes(without)] = True
         alive = self._folded.alive
         kept: Ids = alive[~left_out[self.rows["item"][alive]]]
         return kept

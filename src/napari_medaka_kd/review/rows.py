@@ -6,17 +6,19 @@ import json
 import sqlite3
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from napari_medaka_kd.errors import UserError
 
-from .verdict import Decision, ReviewItem, Verdict, write_time
+from .verdict import Decision, write_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
+
+    from .verdict import Verdict
 
 FORMAT = 1
 CHUNK = 50_000  # rows that are read at once: a third of a second in which nobody can append
@@ -62,22 +64,40 @@ def read_rows(path: Path, after: Mark = START) -> tuple[list[str], Mark] | None:
 
 def append_rows(database: sqlite3.Connection, verdicts: Sequence[Verdict], path: Path) -> tuple[Verdict, ...]:
     """Add ``verdicts`` as one gesture, linked to the last row and later than it; the caller holds the lock."""
-    _create(database)
-    last = database.execute("SELECT row, verdict, hash FROM verdicts ORDER BY row DESC LIMIT 1").fetchone()
-    before, link = (last[0], last[2]) if last else (START.row, START.hash)
-    earliest = _from_json(last[1], path).instant + timedelta(microseconds=1) if last else None
-    gesture, written = before + 1, []
-    for row, verdict in enumerate(verdicts, start=gesture):
+    last = _last(database)
+    earliest = _instant(last[1], path) + timedelta(microseconds=1) if last else None
+    gesture, written = (last[0] if last else 0) + 1, []
+    for verdict in verdicts:
         instant = verdict.instant.astimezone(UTC)
         instant = instant if earliest is None else max(instant, earliest)
         earliest = instant + timedelta(microseconds=1)
         own = verdict.gesture or (0 if verdict.decision is Decision.UNDONE else gesture)
-        said = replace(verdict, time=write_time(instant), gesture=own)
-        text = row_text(said)
-        link = sha256(f"{link}\n{text}".encode()).hexdigest()
-        database.execute("INSERT INTO verdicts VALUES (?, ?, ?)", (row, text, link))
-        written.append(said)
+        written.append(replace(verdict, time=write_time(instant), gesture=own))
+    append_texts(database, map(row_text, written))
     return tuple(written)
+
+
+def append_texts(database: sqlite3.Connection, texts: Iterable[str]) -> None:
+    """Add rows as they are, linked to the last row; the caller holds the lock."""
+    last = _last(database)
+    row, link = (last[0], last[2]) if last else (START.row, START.hash)
+    for number, text in enumerate(texts, start=row + 1):
+        link = sha256(f"{link}\n{text}".encode()).hexdigest()
+        database.execute("INSERT INTO verdicts VALUES (?, ?, ?)", (number, text, link))
+
+
+def texts_of(database: sqlite3.Connection) -> set[str]:
+    """All rows as they are."""
+    _create(database)
+    return {text for (text,) in database.execute("SELECT verdict FROM verdicts")}
+
+
+def _last(database: sqlite3.Connection) -> tuple[int, str, str] | None:
+    """The last row, of a table that is made if there is none."""
+    _create(database)
+    found: tuple[int, str, str] | None
+    found = database.execute("SELECT row, verdict, hash FROM verdicts ORDER BY row DESC LIMIT 1").fetchone()
+    return found
 
 
 def row_text(verdict: Verdict) -> str:
@@ -135,14 +155,8 @@ def damaged(path: Path, reason: str) -> UserError:
     )
 
 
-def _from_json(text: str, path: Path) -> Verdict:
+def _instant(text: str, path: Path) -> datetime:
     try:
-        data = json.loads(text)
-        item = data.pop("item")
-        slab = None if item["slab"] is None else (int(item["slab"][0]), int(item["slab"][1]))
-        data["item"] = ReviewItem(item["case"], item["organ"], slab)
-        data["decision"] = Decision(data["decision"])
-        data["reasons"] = tuple(data["reasons"])
-        return Verdict(**data)
+        return datetime.fromisoformat(json.loads(text)["time"]).astimezone(UTC)
     except (ValueError, KeyError, TypeError) as error:
-        raise damaged(path, f"a row is no verdict ({error})") from error
+        raise damaged(path, f"its last row is no verdict ({error})") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import insort
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from heapq import merge
 
@@ -79,6 +80,23 @@ class Standing(Mapping[ReviewItem, Verdict]):
             if found:
                 return min(sorted(found, key=by_time, reverse=True), key=_slices) if len(found) > 1 else found[0]
         return None
+
+    def stack(self, item: ReviewItem) -> list[Verdict]:
+        """What was said on that very item and not taken back, the verdict that stands last."""
+        if item in self._stacks:
+            return list(self._stacks[item])
+        return [] if self._bulk is None else stack_of(sorted(self._bulk.said_on(item), key=by_time))
+
+    def decisions(self) -> Counter[Decision]:
+        """How many items stand, by what was said of them."""
+        found = Counter(stack[-1].decision for stack in self._stacks.values() if stack)
+        return found if self._bulk is None else found + self._bulk.decisions(self._stacks)
+
+    def shared(self) -> Iterator[ReviewItem]:
+        """Items on which more than one reviewer spoke, whatever stands of it."""
+        if self._bulk is not None:
+            yield from (item for item in self._bulk.shared() if item not in self._stacks)
+        yield from (item for item, said in self._said.items() if len({verdict.reviewer for verdict in said}) > 1)
 
     def said(self, decision: Decision) -> tuple[Verdict, ...]:
         """Every such verdict that was not taken back, also under later words on its item; in no order."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import tomllib
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,11 +14,13 @@ from napari_medaka_kd.project import open_project as open_project
 from napari_medaka_kd.quality.record import FILE, open_record
 from napari_medaka_kd.quality.rules import FILE as RULES
 from napari_medaka_kd.review import Decision, ReviewItem, Verdict, VerdictLog, fold, now, read_verdicts
+from napari_medaka_kd.review.share import warn_of_share
 from napari_medaka_kd.volumes.atomic import replace_file
 from napari_medaka_kd.volumes.label_store import generation
 from napari_medaka_kd.volumes.labels import LabelSchema
 from napari_medaka_kd.volumes.open import open_labels, open_volume, split_inside
 
+from .agreeing import agreement_facts, company
 from .anatomy import carried_rules, facts_of, flags_or_warning, listed
 from .judged import judged
 from .pack_card import is_pack
@@ -169,6 +170,12 @@ class Status:
         What to do next, in one sentence.
     warning
         Why anatomy could not be looked at; empty where it could.
+    agreement
+        Of each two reviewers who judged the same things: their names, how many items, Cohen's kappa, and a sentence.
+    conflicts
+        On how many items reviewers disagree.
+    warnings
+        What is amiss with the folder, in sentences.
     """
 
     name: str
@@ -178,6 +185,9 @@ class Status:
     verdicts: dict[str, int]
     next: str
     warning: str = ""
+    agreement: tuple[dict[str, object], ...] = ()
+    conflicts: int = 0
+    warnings: tuple[str, ...] = ()
 
     def text(self) -> str:
         """As a person reads it."""
@@ -191,13 +201,17 @@ class Status:
         lines.append(f"checkpoints: {', '.join(self.checkpoints) or 'none'}")
         lines.append(f"verdicts: {', '.join(f'{n} {d}' for d, n in self.verdicts.items()) or 'none'}")
         lines += [self.warning] if self.warning else []
-        return "\n".join([*lines, f"Next: {self.next}"])
+        lines += [f"  {pair['sentence']}" for pair in self.agreement]
+        lines += [f"  {self.conflicts} in conflict: medaka-kd verdicts conflicts PROJECT"] if self.conflicts else []
+        return "\n".join([*lines, *self.warnings, f"Next: {self.next}"])
 
 
 def status(project: Project) -> Status:
     """Look at ``project``; nothing is changed."""
-    verdicts = Counter(str(v.decision) for v in fold(read_verdicts(project.review_folder)).values())
     flags, warning = flags_or_warning(project)
+    verdicts = {str(said): count for said, count in fold(read_verdicts(project.review_folder)).decisions().items()}
+    agreeing = company(project)
+    pairs = [agreement_facts(project.schema, one) | {"sentence": one.sentence()} for one in agreeing.between]
     cases = tuple(
         {
             "case": case.id,
@@ -211,8 +225,9 @@ def status(project: Project) -> Status:
         for case in project.cases
     )
     return Status(
-        project.name, project.schema.names, cases, project.checkpoints, dict(verdicts), _next(project), warning
-    )
+        project.name, project.schema.names, cases, project.checkpoints, verdicts, _next(project), warning,
+        tuple(pairs), len(agreeing.conflicts), warn_of_share(project.review_folder),
+    )  # fmt: skip
 
 
 def _next(project: Project) -> str:

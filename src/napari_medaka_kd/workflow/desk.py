@@ -23,6 +23,7 @@ from napari_medaka_kd.review import (
     now,
 )
 
+from .agreeing import compare
 from .judged import judged
 from .proposals import Proposals, read_proposals
 from .tally import Tally, count, state
@@ -47,6 +48,8 @@ class Proposal:
         Why it scores low, in words.
     decision, reviewer, verdict_reasons
         The finest verdict that covers it, who gave it, and why; ``None`` and empty where there is none.
+    disputed
+        What each reviewer said of it, or of its organ or animal as a whole, where they disagree.
     """
 
     item: ReviewItem
@@ -55,6 +58,7 @@ class Proposal:
     decision: Decision | None = None
     reviewer: str = ""
     verdict_reasons: tuple[str, ...] = ()
+    disputed: tuple[Verdict, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,16 +72,18 @@ class Filter:
     case
         Id of the animal; empty: any.
     show
-        ``open``: without a verdict; ``flagged``: where somebody was unsure; ``judged``: accepted, rejected, corrected.
+        ``open``: without a verdict; ``flagged``: where somebody was unsure; ``judged``: accepted, rejected, corrected;
+        ``disputed``: where reviewers disagree.
     """
 
     organ: int = 0
     case: str = ""
-    show: Literal["open", "flagged", "judged", "all"] = "open"
+    show: Literal["open", "flagged", "judged", "disputed", "all"] = "open"
 
     def takes(self, proposal: Proposal) -> bool:
         """Whether ``proposal`` is of the organ and the animal, and judged or not as asked."""
-        return self.is_about(proposal.item) and self.show in ("all", state(proposal.decision))
+        states = ("all", state(proposal.decision), *(("disputed",) if proposal.disputed else ()))
+        return self.is_about(proposal.item) and self.show in states
 
     def is_about(self, item: ReviewItem) -> bool:
         """Whether ``item`` is of the organ and the animal."""
@@ -132,6 +138,8 @@ class Desk:
         By item, sorted; a scored animal's organs slab by slab, else its organs as a whole.
     cases
         Ids of the animals under review.
+    agreements
+        How far reviewers agree about these proposals, and on which they do not.
     """
 
     def __init__(
@@ -166,6 +174,7 @@ class Desk:
         self._found: Mapping[str, Proposals] = read_proposals(self.project, self.checkpoint)
         self._verdicts = self._reader.read()
         self._standing = Standing(self._verdicts, self.checkpoint)
+        self.agreements = compare(self._standing)
         scored = {item: (score, why) for case in self._found.values() for item, (score, why) in case.units.items()}
         self._proposals = {item: Proposal(item, score, why) for item, (score, why) in scored.items()}
         self._by_case = {case: list(found.units) for case, found in self._found.items()}
@@ -185,10 +194,11 @@ class Desk:
         fresh = self._verdicts.since(before)
         if fresh is None:  # a log was exchanged: anything may differ
             self._standing = Standing(self._verdicts, self.checkpoint)
+            self.agreements = compare(self._standing)
             for case in self._found:
                 self._weigh(case, ALL_ORGANS)
             return True
-        self._standing.add(fresh)
+        self._take(fresh)
         touched = {(v.item.case, v.item.organ) for v in fresh if v.checkpoint == self.checkpoint}
         for case, organ in touched:
             self._weigh(case, organ)
@@ -306,6 +316,14 @@ class Desk:
 
     # ---- inside ------------------------------------------------------------------------------------------------
 
+    def _take(self, fresh: Sequence[Verdict]) -> None:
+        """Take in what was said; who agrees with whom may differ."""
+        items = {verdict.item for verdict in fresh if verdict.checkpoint == self.checkpoint}
+        before = {item: self._standing.stack(item) for item in items}
+        self._standing.add(fresh)
+        for item in items:
+            self.agreements.take(item, before[item], self._standing.stack(item))
+
     def _weigh(self, case: str, organ: int) -> None:
         """Look up anew what holds for the proposals of ``organ``, or of all organs, in ``case``."""
         for item in self._by_case.get(case, ()):
@@ -316,7 +334,8 @@ class Desk:
         said = self._standing.covering(proposal.item)
         if said is None:
             return Proposal(proposal.item, proposal.score, proposal.reasons)
-        return Proposal(proposal.item, proposal.score, proposal.reasons, said.decision, said.reviewer, said.reasons)
+        words = said.decision, said.reviewer, said.reasons, self.agreements.on(proposal.item)
+        return Proposal(proposal.item, proposal.score, proposal.reasons, *words)
 
     def _cell(self, case: str, organ: int, slab: tuple[int, int]) -> tuple[Proposal, bool]:
         """What there is of ``organ`` in ``slab``, and whether it is proposed there."""
