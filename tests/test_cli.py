@@ -38,6 +38,7 @@ VERBS = [
     "methods",
     "pack",
     "organs",
+    "modality",
     "readiness",
     "sample",
     "score",
@@ -187,13 +188,18 @@ def add_five_animals(project: Path, folder: Path) -> None:
     nifti, store = write_nifti(folder / "labelled-2.nii", two), write_nrrd(folder / "twos.nrrd", twos)
     assert told("add", project, nifti, "--labels", store)["case"] == "labelled-2"
     assert not told("add", project, write_hdf5(folder / "unlabelled-1.h5", three))["labelled"]
-    assert told("add", project, write_zarr(folder / "unlabelled-2.ome.zarr", four))["case"] == "unlabelled-2"
+    phase = told("add", project, write_zarr(folder / "unlabelled-2.ome.zarr", four), "--modality", "phase")
+    assert phase["case"] == "unlabelled-2"
     slices, truth = write_slices(folder / "slices", five), write_tiff(folder / "truth.tif", fives)
     size = ("--voxel-size", MICRONS, MICRONS, MICRONS)
     told("add", project, slices, "--labels", truth, "--id", "heldout", "--held-out", *size)
     for case in told("status", project)["cases"]:
         assert case["shape"] == [EDGE] * 3
         assert case["voxel_size_um"] == pytest.approx([MICRONS] * 3)
+    assert told("modality", project, "absorption", "labelled-1", "heldout")["cases"] == ["labelled-1", "heldout"]
+    kinds = [(case["case"], case["modality"]) for case in told("status", project)["cases"] if case["modality"]]
+    assert kinds == [("heldout", "absorption"), ("labelled-1", "absorption"), ("unlabelled-2", "phase")]
+    assert "absorption; held out" in medaka("status", project).stdout
     for number, scan in enumerate((one, two)):
         kept = open_project(project).case(f"labelled-{number + 1}")
         assert np.array_equal(kept.volume.read(), scan)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import Job, Progress
-from napari_medaka_kd.project import Case, Project, add_case, create_project
+from napari_medaka_kd.project import Case, Project, add_case, create_project, require_modality, set_modality
 from napari_medaka_kd.project import open_project as open_project
 from napari_medaka_kd.quality.record import FILE, open_record
 from napari_medaka_kd.quality.rules import FILE as RULES
@@ -26,6 +26,7 @@ from .judged import judged
 from .pack_card import is_pack
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -51,6 +52,8 @@ class Scan:
         The id it gets.
     voxel_size
         (z, y, x) in µm, where the file does not say.
+    modality
+        How it was scanned, in a word of the lab's own.
     """
 
     file: Path
@@ -58,6 +61,7 @@ class Scan:
     case: str
     held_out: bool = False
     voxel_size: tuple[float, float, float] | None = None
+    modality: str = ""
 
 
 def name_case(file: Path) -> str:
@@ -67,13 +71,27 @@ def name_case(file: Path) -> str:
 
 def add(project: Project, scan: Scan) -> Job[Case]:
     """Copy ``scan``, and the organ labels of it if there are any, into ``project``; what these show is kept, too."""
+    require_modality(scan.modality)
     opened = open_volume(scan.file, scan.voxel_size)
     labels = open_labels(scan.labels, project.schema, scan.voxel_size) if scan.labels is not None else None
     made = yield from add_case(project, opened, labels, scan.case, scan.held_out)
+    if scan.modality:
+        made = set_modality(made, scan.modality)
     if made.labelled:
         yield Progress("look at the labels", 0, 0)
         facts_of(made)
     return made
+
+
+def name_modality(project: Project, modality: str, cases: Sequence[str]) -> tuple[Case, ...]:
+    """Note how ``cases`` were scanned; an empty ``modality``: nobody says.
+
+    Raises
+    ------
+    UserError
+        If a case is not known, in which case none is changed, or a modality cannot be called so.
+    """
+    return tuple(set_modality(case, modality) for case in [project.case(name) for name in cases])
 
 
 @dataclass(frozen=True)
@@ -193,7 +211,7 @@ class Status:
         """As a person reads it."""
         lines = [f"{self.name}: {len(self.organs)} organs, {len(self.cases)} cases"]
         for case in self.cases:
-            words = [str(case["shape"]), "held out" if case["held_out"] else ""]
+            words = [str(case["shape"]), str(case["modality"]), "held out" if case["held_out"] else ""]
             words += [f"labels: {', '.join(map(str, case['labels']))}" if case["labels"] else "no labels"]  # type: ignore[call-overload]
             lines.append(f"  {case['case']}: {'; '.join(word for word in words if word)}")
             if case["flags"]:
@@ -218,6 +236,7 @@ def status(project: Project) -> Status:
             "shape": case.volume.shape,
             "voxel_size_um": case.volume.voxel_size,
             "held_out": case.held_out,
+            "modality": case.modality,
             "labels": case.label_names,
             "scored": (case.folder / FILE).is_file(),
             "flags": flags.get(case.id, ()),
