@@ -76,18 +76,22 @@ def kill_writers(kills: int, chance: random.Random) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as place:
         folder, known = Path(place) / "review", []
         reader, running = VerdictReader(folder), []
-        for number in range(kills + 2):
-            if len(running) == 2 or number >= kills:
-                known += kill_next(running)
-                found["kills"] += 1
-                found["broken chains or folds"] += not whole(reader)
-            if number % 50 == 0:
-                print(f"{found['kills']:.0f} kills, {len(known)} acknowledged", file=sys.stderr)
-            if number < kills:
-                reviewer, stem = chance.choice(("ann", "ann", "bob")), f"w{number}"
-                told = Path(place) / stem
-                pid = begin(write(folder, reviewer, stem, 10**6), told)
-                running.append((time.monotonic() + chance.uniform(0, LONGEST), pid, told, stem))
+        try:
+            for number in range(kills + 2):
+                if len(running) == 2 or number >= kills:
+                    known += kill_next(running)
+                    found["kills"] += 1
+                    found["broken chains or folds"] += not whole(reader)
+                if number % 50 == 0:
+                    print(f"{found['kills']:.0f} kills, {len(known)} acknowledged", file=sys.stderr)
+                if number < kills:
+                    reviewer, stem = chance.choice(("ann", "ann", "bob")), f"w{number}"
+                    told = Path(place) / stem
+                    pid = begin(write(folder, reviewer, stem, 10**6), told)
+                    running.append((time.monotonic() + chance.uniform(0, LONGEST), pid, told, stem))
+        finally:  # or they would write for ever
+            for _, pid, *_ in running:
+                os.kill(pid, signal.SIGKILL)
         kept = Counter(row.item.case for row in read_verdicts(folder))
         found["broken chains or folds"] += not whole(VerdictReader(folder))
         for log in folder.glob("*.sqlite"):
