@@ -57,9 +57,13 @@ def write(folder: Path, reviewer: str, stem: str, count: int) -> Callable[[Path]
 
     def work(told: Path) -> None:
         log, handle = VerdictLog(folder, reviewer), os.open(told, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        longest = 0.0
         for number in range(count):
+            begun = time.perf_counter()
             log.append(Verdict(ReviewItem(f"{stem}-{number}", 1), Decision.ACCEPTED, reviewer, now(), 1.0))
+            longest = max(longest, time.perf_counter() - begun)
             os.write(handle, b"%d\n" % number)
+        told.with_suffix(".longest").write_text(str(longest))
 
     return work
 
@@ -76,18 +80,22 @@ def kill_writers(kills: int, chance: random.Random) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as place:
         folder, known = Path(place) / "review", []
         reader, running = VerdictReader(folder), []
-        for number in range(kills + 2):
-            if len(running) == 2 or number >= kills:
-                known += kill_next(running)
-                found["kills"] += 1
-                found["broken chains or folds"] += not whole(reader)
-            if number % 50 == 0:
-                print(f"{found['kills']:.0f} kills, {len(known)} acknowledged", file=sys.stderr)
-            if number < kills:
-                reviewer, stem = chance.choice(("ann", "ann", "bob")), f"w{number}"
-                told = Path(place) / stem
-                pid = begin(write(folder, reviewer, stem, 10**6), told)
-                running.append((time.monotonic() + chance.uniform(0, LONGEST), pid, told, stem))
+        try:
+            for number in range(kills + 2):
+                if len(running) == 2 or number >= kills:
+                    known += kill_next(running)
+                    found["kills"] += 1
+                    found["broken chains or folds"] += not whole(reader)
+                if number % 50 == 0:
+                    print(f"{found['kills']:.0f} kills, {len(known)} acknowledged", file=sys.stderr)
+                if number < kills:
+                    reviewer, stem = chance.choice(("ann", "ann", "bob")), f"w{number}"
+                    told = Path(place) / stem
+                    pid = begin(write(folder, reviewer, stem, 10**6), told)
+                    running.append((time.monotonic() + chance.uniform(0, LONGEST), pid, told, stem))
+        finally:  # or they would write for ever
+            for _, pid, *_ in running:
+                os.kill(pid, signal.SIGKILL)
         kept = Counter(row.item.case for row in read_verdicts(folder))
         found["broken chains or folds"] += not whole(VerdictReader(folder))
         for log in folder.glob("*.sqlite"):
@@ -138,6 +146,7 @@ def write_at_once(writers: int, count: int, names: Callable[[int], str]) -> dict
             "doubled": sum(times > 1 for times in kept.values()), "rows with a whole chain": checked,
             "writers that failed": sum(map(bool, ends)), '"database is locked"': sum("lock" in e for e in errors),
             "verdicts a second": len(known) / seconds,
+            "longest wait for one (s)": max((float(f.read_text()) for f in Path(place).glob("*.longest")), default=0.0),
         }  # fmt: skip
 
 
@@ -159,7 +168,13 @@ def main() -> None:
     else:
         print_table(tuple(killed), [tuple(f"{value:.0f}" for value in killed.values())])
         head = ("", *next(iter(arms.values())))
-        print_table(head, [(arm, *(f"{value:.0f}" for value in found.values())) for arm, found in arms.items()])
+        print_table(
+            head,
+            [
+                (arm, *(f"{value:.3g}" if value < 100 else f"{value:.0f}" for value in found.values()))
+                for arm, found in arms.items()
+            ],
+        )
     wrong = killed["lost"] + killed["broken chains or folds"]
     wrong += sum(arm["lost"] + arm["doubled"] + arm["writers that failed"] for arm in arms.values())
     raise SystemExit(1 if wrong else 0)

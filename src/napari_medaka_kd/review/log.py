@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from napari_medaka_kd.errors import UserError
 
 from .reader import VerdictReader
-from .rows import CHUNK, START, append_rows, append_texts, opened, read_rows, row_text, texts_of
+from .rows import CHUNK, START, append_rows, append_texts, begin, opened, read_rows, row_text, texts_of
 from .verdict import by_time
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _writing(path: Path) -> Iterator[sqlite3.Connection]:
         # take an acknowledged verdict with it (sqlite.org/pragma.html, synchronous and journal_mode).
         database.execute("PRAGMA journal_mode = PERSIST")
         database.execute("PRAGMA synchronous = EXTRA")
-        database.execute("BEGIN IMMEDIATE")
+        begin(database)
         with database:  # commits, or rolls back when something is raised
             yield database
 

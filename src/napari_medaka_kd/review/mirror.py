@@ -17,7 +17,7 @@ from napari_medaka_kd.errors import InvalidVolume, UserError
 from napari_medaka_kd.volumes.gate import refusing
 
 from .log import VerdictLog, verify_chain
-from .rows import append_rows, opened
+from .rows import append_rows, begin, opened
 from .verdict import Verdict
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def mirror(folder: Path, origin: str, verdicts: Sequence[Verdict]) -> tuple[Verd
     path = VerdictLog(folder, reviewer).path.with_name(f"{reviewer}~{origin}.sqlite")
     with opened(path) as database:
         database.execute("PRAGMA synchronous = EXTRA")  # as every log is written
-        database.execute("BEGIN IMMEDIATE")
+        begin(database)
         with database:
             known = _read(database)
             both = min(len(known), len(verdicts))
