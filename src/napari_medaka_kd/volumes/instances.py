@@ -7,6 +7,7 @@ within a layer none overlap, an id is one thing in all layers, and together they
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from scipy import ndimage
 from .volume import extent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from .volume import Region, Shape
 
@@ -73,11 +74,12 @@ def likeness(one: Instance, other: Instance) -> float:
 
 def without_doubles(found: Iterable[Instance], alike: float) -> tuple[Instance, ...]:
     """Those of ``found`` that are no more than ``alike`` (IoU) any surer one; the surest first."""
-    kept: list[Instance] = []
-    for each in sorted(found, key=lambda one: (-one.score, [side.start for side in one.box])):
-        if all(likeness(each, other) <= alike for other in kept):
-            kept.append(each)
-    return tuple(kept)
+    ranked = sorted(found, key=lambda one: (-one.score, [side.start for side in one.box]))
+    kept: dict[int, Instance] = {}
+    for number, (each, others) in enumerate(zip(ranked, _touching(ranked), strict=True)):
+        if all(likeness(each, kept[other]) <= alike for other in others if other in kept):
+            kept[number] = each
+    return tuple(kept.values())
 
 
 def from_layers(layers: Sequence[npt.NDArray[Any]]) -> tuple[Instance, ...]:
@@ -102,15 +104,10 @@ def from_stack(masks: npt.NDArray[Any]) -> tuple[Instance, ...]:
 
 def layer_numbers(things: Sequence[Instance]) -> tuple[int, ...]:
     """For each thing the first layer in which it lies over none of those before it."""
-    layers: list[list[Instance]] = []
-    numbers = []
-    for thing in things:
-        free = (number for number, layer in enumerate(layers) if not any(overlap(thing, other) for other in layer))
-        number = next(free, len(layers))
-        if number == len(layers):
-            layers.append([])
-        layers[number].append(thing)
-        numbers.append(number)
+    numbers: list[int] = []
+    for thing, others in zip(things, _touching(things), strict=True):
+        taken = {numbers[other] for other in others if overlap(thing, things[other])}
+        numbers.append(next(number for number in count() if number not in taken))
     return tuple(numbers)
 
 
@@ -157,6 +154,17 @@ def _joined(layers: Sequence[npt.NDArray[Any]], which: int, places: Sequence[tup
     for number, _ in places:
         mask |= np.asarray(layers[number][z, y, x]) == which
     return Instance((z, y, x), mask)
+
+
+def _touching(things: Sequence[Instance]) -> Iterator[list[int]]:
+    """For each thing the numbers of those before it whose boxes meet its own."""
+    starts, stops = (
+        np.array([[getattr(side, end) for side in thing.box] for thing in things]).reshape(-1, 3)
+        for end in ("start", "stop")
+    )
+    for number in range(len(things)):
+        meet = (starts[:number] < stops[number]) & (stops[:number] > starts[number])
+        yield np.flatnonzero(meet.all(axis=1)).tolist()
 
 
 def _common(one: Region, other: Region) -> Region | None:
