@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_medaka_kd.distil.batches import Diet, class_balance, trusted
+from napari_medaka_kd.distil.batches import Diet, class_balance, side_by_side, trusted
 from napari_medaka_kd.distil.losses import IGNORE
 from napari_medaka_kd.distil.trust import trust_table
 from napari_medaka_kd.settings import PatchSettings
@@ -46,6 +46,14 @@ def test_batches_that_share_blocks_are_a_function_of_seed_and_step_too(toy):
     from_the_start = [next(stream) for _ in range(9)]
     for first in (1, 3, 4, 7):
         assert same(next(shared.batches()(first)), from_the_start[first])
+
+
+def test_batches_side_by_side_are_those_of_each_diet_for_the_same_step(toy):
+    main, other = toy.diet(), diet(toy, labelled=(toy.source(4),))
+    both = next(side_by_side(main, help=other)(3))
+    assert same(replace(both, beside={}), next(main.batches()(3)))
+    assert same(both.beside["help"], next(other.batches()(3)))
+    assert same(both.to(torch.device("cpu")).beside["help"], both.beside["help"])
 
 
 @pytest.mark.parametrize(("each", "in_all"), [(0, 10**9), (10**9, 2 * 3072), (10**9, 10**9)])

@@ -7,6 +7,7 @@ import torch
 
 from napari_medaka_kd.distil.batches import side_by_side
 from napari_medaka_kd.distil.lesson import Lesson
+from napari_medaka_kd.distil.metrics import FILE, read_metrics
 from napari_medaka_kd.distil.run import distil
 from napari_medaka_kd.distil.strategies.mutual import ASSISTANT, Mutual
 from napari_medaka_kd.errors import UserError
@@ -151,6 +152,16 @@ def play(toy, folder, looks, strategy, steps=2):
     played = toy.run(folder, steps, 100)
     settings = DistilSettings(patches=toy.patches(looks), augment=toy.STILL, fit=played.settings, strategy=strategy)
     return drain(distil(settings, lesson, played)), lesson.student
+
+
+@pytest.mark.parametrize("looks", ["FLAT", "DEEP"])
+def test_it_is_played_in_slices_and_in_blocks(toy, tmp_path, looks):
+    looks = getattr(toy, looks)
+    made, given = play(toy, tmp_path, looks, MutualSettings(target="bright", width=4))
+    assert made is given
+    assert not toy.alike(made, build(looks, 3, seed=3))
+    figures = {name for _, name, _ in read_metrics(tmp_path / "student" / FILE)}
+    assert {"translators cycle", "judges target", "synthetic distillation", "student distillation"} <= figures
 
 
 def test_with_both_segmentors_kept_the_student_has_two_members_that_both_learned(toy, tmp_path):

@@ -156,3 +156,19 @@ def test_the_learning_rate_rises_over_a_tenth_and_falls_to_a_hundredth():
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert 0.01 <= rates[-1] < 0.011
     assert one_cycle(0, 1, 1.0) == 1.0
+
+
+def test_each_learner_goes_at_its_own_pace(toy, tmp_path):
+    """By one step of AdamW, whose length is the learning rate whatever the gradient."""
+    networks = [torch.nn.Linear(1, 1, bias=False) for _ in range(2)]
+    for network in networks:
+        torch.nn.init.constant_(network.weight, 0.0)
+
+    def learner(name, network, pace):
+        return Learner(name, network, lambda _: {"slope": network.weight.sum()}, pace)
+
+    learners = learner("slow", networks[0], 0.25), learner("fast", networks[1], 1.0)
+    drain(fit(Stage("pair", learners, toy.diet().batches(), 1), toy.run(tmp_path, 1, 1)))
+    slow, fast = (network.weight.item() for network in networks)
+    assert slow == pytest.approx(0.25 * fast, rel=1e-4)
+    assert fast < 0
