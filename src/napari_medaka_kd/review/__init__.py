@@ -1,7 +1,8 @@
 """What people said of a teacher's labels, the log that never loses it, and what to look at next."""
 
 from .log import VerdictLog, read_verdicts, verify_chain
-from .order import Order, arrange, queue
+from .lots import draw_lots
+from .order import Order, Ranking, Rhythm, arrange, pace, queue
 from .reader import VerdictReader
 from .standing import Standing, decision_for, fold, verdict_for
 from .verdict import ALL_ORGANS, Decision, ReviewItem, Verdict, now
@@ -10,15 +11,19 @@ __all__ = [
     "ALL_ORGANS",
     "Decision",
     "Order",
+    "Ranking",
     "ReviewItem",
+    "Rhythm",
     "Standing",
     "Verdict",
     "VerdictLog",
     "VerdictReader",
     "arrange",
     "decision_for",
+    "draw_lots",
     "fold",
     "now",
+    "pace",
     "queue",
     "read_verdicts",
     "verdict_for",

@@ -52,6 +52,16 @@ class Standing(Mapping[ReviewItem, Verdict]):
                 return min(sorted(found, key=by_time, reverse=True), key=_slices) if len(found) > 1 else found[0]
         return None
 
+    def first(self, item: ReviewItem) -> Verdict | None:
+        """The earliest verdict that covers ``item``, also under later words."""
+        covering = (
+            stack
+            for organ in dict.fromkeys((item.organ, ALL_ORGANS))
+            for wide, stack in ((wide, self._stacks[wide]) for wide in self._near.get((item.case, organ), ()))
+            if wide.covers(item)
+        )
+        return min((verdict for stack in covering for verdict in stack), key=by_time, default=None)
+
     def said(self, decision: Decision) -> tuple[Verdict, ...]:
         """Every such verdict that was not taken back, also under later words on its item; in no order."""
         return tuple(verdict for stack in self._stacks.values() for verdict in stack if verdict.decision is decision)

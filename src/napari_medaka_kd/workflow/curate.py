@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import tomllib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_medaka_kd.errors import UserError
@@ -18,6 +18,7 @@ from napari_medaka_kd.volumes.labels import LabelSchema
 from napari_medaka_kd.volumes.open import open_labels, open_volume, split_inside
 
 from .pack_card import is_pack
+from .stopping import stop_rule
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,6 +152,8 @@ class Status:
         How many verdicts stand, by decision.
     next
         What to do next, in one sentence.
+    unreviewed
+        By checkpoint what is known of its proposals that nobody looked at, in a sentence.
     """
 
     name: str
@@ -159,6 +162,7 @@ class Status:
     checkpoints: tuple[str, ...]
     verdicts: dict[str, int]
     next: str
+    unreviewed: dict[str, str] = field(default_factory=dict)
 
     def text(self) -> str:
         """As a person reads it."""
@@ -169,6 +173,7 @@ class Status:
             lines.append(f"  {case['case']}: {'; '.join(word for word in words if word)}")
         lines.append(f"checkpoints: {', '.join(self.checkpoints) or 'none'}")
         lines.append(f"verdicts: {', '.join(f'{n} {d}' for d, n in self.verdicts.items()) or 'none'}")
+        lines += [f"{checkpoint}: {known}" for checkpoint, known in self.unreviewed.items()]
         return "\n".join([*lines, f"Next: {self.next}"])
 
 
@@ -186,7 +191,16 @@ def status(project: Project) -> Status:
         }
         for case in project.cases
     )
-    return Status(project.name, project.schema.names, cases, project.checkpoints, dict(verdicts), _next(project))
+    known = _unreviewed(project, any(verdicts.values()))
+    return Status(project.name, project.schema.names, cases, project.checkpoints, dict(verdicts), _next(project), known)
+
+
+def _unreviewed(project: Project, judged: bool) -> dict[str, str]:
+    """The stop rule of every checkpoint whose proposals are scored, once somebody judged any."""
+    records = (case.folder / FILE for case in project.cases if not case.labelled and not case.held_out)
+    scored = {open_record(file.parent, project.schema).checkpoint for file in records if judged and file.is_file()}
+    proposed = {name for case in project.cases for name in case.label_names if not case.labelled and not case.held_out}
+    return {name: stop_rule(project, name).sentence() for name in sorted(scored & proposed)}
 
 
 def _next(project: Project) -> str:

@@ -19,11 +19,14 @@ from napari_medaka_kd.review import (
     Verdict,
     VerdictLog,
     VerdictReader,
-    arrange,
+    decision_for,
     now,
 )
 
+from .course import Course
+from .looks import Looks
 from .proposals import Proposals, read_proposals
+from .stopping import accept_from, rank, review_settings
 from .tally import Tally, count, state
 
 if TYPE_CHECKING:
@@ -131,6 +134,8 @@ class Desk:
         By item, sorted; a scored animal's organs slab by slab, else its organs as a whole.
     cases
         Ids of the animals under review.
+    course
+        What comes next and why, and when it is enough. What comes again looks as if nobody had judged it yet.
     """
 
     def __init__(
@@ -166,10 +171,13 @@ class Desk:
         self._verdicts = self._reader.read()
         self._standing = Standing(self._verdicts, self.checkpoint)
         scored = {item: (score, why) for case in self._found.values() for item, (score, why) in case.units.items()}
-        self._proposals = {item: Proposal(item, score, why) for item, (score, why) in scored.items()}
         self._by_case = {case: list(found.units) for case, found in self._found.items()}
+        ranking = rank(self.project, self.checkpoint, self._found, self.seed)
+        self._proposals = {item: Proposal(item, *scored[item]) for item in ranking.items}
+        self.course = Course(ranking, review_settings(self.project), self._looks())
         for case in self._found:
             self._weigh(case, ALL_ORGANS)
+        self._ask_again()
 
     def refresh(self) -> bool:
         """Take in what anyone said since; cheap enough to be asked every second.
@@ -184,25 +192,28 @@ class Desk:
         fresh = self._verdicts[len(before) :]
         if self._verdicts[: len(before)] == before:
             self._standing.add(fresh)
+            self.course.take(fresh)
         else:  # somebody's came late, or a log was exchanged
             self._standing, fresh = Standing(self._verdicts, self.checkpoint), (*before, *self._verdicts)
+            self.course.restart(self._looks())
         touched = {(v.item.case, v.item.organ) for v in fresh if v.checkpoint == self.checkpoint}
         for case, organ in touched:
             self._weigh(case, organ)
+        self._ask_again()
         return bool(touched)
 
     def queue(self, order: Order | None = None, keep: Filter = Filter()) -> tuple[ReviewItem, ...]:
         """What to look at, in this order: what was pinned, then what ``keep`` takes."""
-        about = {item: p for item, p in self._proposals.items() if keep.is_about(item)}
-        wanted = {item for item, proposal in about.items() if keep.takes(proposal)}
-        pool = about if keep.show == "open" else wanted
-        ranked = arrange({item: about[item].score for item in pool}, wanted, order or self.order, self.seed)
+        taken = np.array([keep.takes(proposal) for proposal in self._proposals.values()], bool)
+        whole, drawing = (keep.organ, keep.case, keep.show) == (0, "", "open"), keep.show == "open"
+        ranked = self.course.queue(taken, order or self.order, whole, drawing)
         pinned = set(self._pinned)
         return (*self._pinned, *(item for item in ranked if item not in pinned))
 
     def believes(self, item: ReviewItem) -> bool:
         """Whether the classifier would have a student learn from that proposal unseen."""
-        return self._proposals[item].score >= self._found[item.case].threshold
+        own = self._found[item.case].threshold
+        return self._proposals[item].score >= accept_from(self.course.settings, self.course.stop(), own)
 
     def pin(self, items: Iterable[ReviewItem]) -> tuple[ReviewItem, ...]:
         """Look at ``items`` next, judged or not, until they are judged again.
@@ -239,9 +250,11 @@ class Desk:
             raise UserError("There is nothing to judge.", "Choose an item first.")
         for item in items:
             self._require(item)
-        each = seconds / len(items)
+        each, why = seconds / len(items), self.course.why(items)
         given = [
-            Verdict(item, said, self.reviewer, now(), each, tuple(reasons), self.checkpoint, self._labels(item))
+            Verdict(
+                item, said, self.reviewer, now(), each, tuple(reasons), self.checkpoint, self._labels(item), drawn=why
+            )
             for item in items
         ]
         written = self._log.append_all(given)
@@ -295,19 +308,33 @@ class Desk:
     def tally(self) -> Tally:
         """How far the review is, and how long the rest will take."""
         mine = [verdict for verdict in self._standing.values() if verdict.reviewer == self.reviewer]
-        return count((proposal.decision for proposal in self._proposals.values()), mine)
+        again = self.course.again
+        decisions = [p.decision for item, p in self._proposals.items() if item != again]
+        if again is not None:
+            decisions.append(decision_for(self._standing, again))
+        return count(decisions, mine)
 
     # ---- inside ------------------------------------------------------------------------------------------------
+
+    def _looks(self) -> Looks:
+        return Looks(self.reviewer, self.checkpoint, self._verdicts)
+
+    def _ask_again(self) -> None:
+        """Have an item come again, as if nobody had judged it, if it is time for one."""
+        again = self.course.ask_again(self._standing, {case: found.labels for case, found in self._found.items()})
+        if again is not None:
+            self._proposals[again] = self._with_verdict(self._proposals[again])
 
     def _weigh(self, case: str, organ: int) -> None:
         """Look up anew what holds for the proposals of ``organ``, or of all organs, in ``case``."""
         for item in self._by_case.get(case, ()):
             if organ in (ALL_ORGANS, item.organ):
                 self._proposals[item] = self._with_verdict(self._proposals[item])
+                self.course.past.note(item, self._standing)
 
     def _with_verdict(self, proposal: Proposal) -> Proposal:
         said = self._standing.covering(proposal.item)
-        if said is None:
+        if said is None or proposal.item == self.course.again:
             return Proposal(proposal.item, proposal.score, proposal.reasons)
         return Proposal(proposal.item, proposal.score, proposal.reasons, said.decision, said.reviewer, said.reasons)
 
