@@ -59,11 +59,17 @@ class Unlike:
         while True:
             fresh = seen[around] & ~known
             known |= fresh
-            for reference in around[fresh]:
-                away = np.linalg.norm(self._evidence[left] - self._evidence[reference], axis=1)
-                np.minimum(nearest, away, out=nearest)
+            if fresh.any():
+                np.minimum(nearest, self._away(left, around[fresh]), out=nearest)
             worth = np.where(open_[left], self._doubt[left] * nearest, -1.0)
             best = int(worth.argmax())
             if worth[best] < 0:
                 return
             yield int(left[best])
+
+    def _away(self, items: npt.NDArray[np.intp], others: npt.NDArray[np.intp]) -> Floats:
+        """(items,) The distance of each to the nearest of ``others``."""
+        mine, theirs = self._evidence[items], self._evidence[others]
+        squared = (mine**2).sum(1)[:, None] + (theirs**2).sum(1) - 2 * mine @ theirs.T
+        nearest: Floats = np.sqrt(np.maximum(squared.min(1), 0.0))
+        return nearest

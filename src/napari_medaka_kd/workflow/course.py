@@ -13,7 +13,7 @@ from .consistency import Consistency, consistency
 from .past import Past
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -64,7 +64,15 @@ class Course:
         return self.again
 
     def queue(self, wanted: npt.NDArray[np.bool_], order: Order, whole: bool, drawing: bool) -> list[ReviewItem]:
-        """The ``wanted`` items, (n,) bool, in their order; what comes again is the second.
+        """:meth:`walk` to the end; what comes again is the second."""
+        items = list(self.walk(wanted, order, whole, drawing))
+        if self.again in items:
+            items.remove(self.again)
+            items.insert(min(1, len(items)), self.again)
+        return items
+
+    def walk(self, wanted: npt.NDArray[np.bool_], order: Order, whole: bool, drawing: bool) -> Iterator[ReviewItem]:
+        """The ``wanted`` items, (n,) bool, in their order; each costs the same, however many there are.
 
         Parameters
         ----------
@@ -80,11 +88,7 @@ class Course:
         if not whole:
             rhythm = Rhythm(every, (self.looks.count - 1) % every if every else 0)
         walk = self.ranking.walk(wanted, np.isfinite(self.past.turn), order, rhythm)
-        items = [self.ranking.items[place] for place, _ in walk]
-        if self.again in items:
-            items.remove(self.again)
-            items.insert(min(1, len(items)), self.again)
-        return items
+        return (self.ranking.items[place] for place, _ in walk)
 
     def why(self, items: Sequence[ReviewItem]) -> str:
         """Why ``items`` are looked at, were they judged now: ``random``, ``repeat``, or empty for any other reason."""
