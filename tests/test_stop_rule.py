@@ -151,18 +151,21 @@ def test_the_informative_order_avoids_what_is_like_the_items_before():
 
 @st.composite
 def samples(draw: st.DrawFn) -> Sample:
-    count = draw(st.integers(1, 40))
+    count = draw(st.integers(1, 80))
     dice = np.random.default_rng(draw(st.integers(0, 10**6)))
     seen, unscored = dice.random(count) < draw(st.floats(0, 1)), dice.random(count) < draw(st.sampled_from([0, 0.3, 1]))
     turn = np.where(seen, dice.permutation(count).astype(float), np.inf)
     good, drawn = dice.random(count) < draw(st.floats(0, 1)), dice.random(count) < draw(st.floats(0, 1))
-    return Sample(np.where(unscored, np.nan, dice.random(count)), turn, good & seen, drawn & seen)
+    scores = np.round(dice.random(count), draw(st.sampled_from([0, 1, 9])))  # tied or not
+    return Sample(np.where(unscored, np.nan, scores), turn, good & seen, drawn & seen)
 
 
 @given(samples(), st.floats(0.5, 0.99))
 def test_whatever_was_reviewed_the_rule_answers_in_bounds_and_in_words(sample: Sample, wanted: float) -> None:
     rule = stop_rule(sample, wanted, 0.2)
     assert rule.sentence()
+    assert rule.brief()
+    assert rule.details()
     assert (rule.share is None) == (not sample.left or not sample.draws)
     if rule.share is not None:
         assert 0 <= rule.share.low <= rule.share.value <= rule.share.high <= 1
@@ -230,10 +233,12 @@ def test_the_sentence_says_what_is_missing() -> None:
     assert rule_of(plain(0, 0, 7)).sentence().startswith("Nothing is known of the 7 unreviewed yet")
     assert rule_of(plain(7, 7, 0)).sentence() == "Everything is reviewed."
     assert "they have no scores" in rule_of(plain(20, 20, 50, scored=False)).sentence()
-    assert "too few random verdicts" in rule_of(plain(3, 3, 500)).sentence()
+    assert "too few random verdicts" in rule_of(plain(3, 1, 500)).sentence()
     few, none = rule_of(plain(20, 20, 500)), rule_of(plain(100, 0, 500))
     assert f"{few.promise.needed} more random verdicts, all good, would allow it" in few.sentence()
     assert "of no part of them it is in sight" in none.sentence()
+    assert (few.settled, none.settled, none.brief().endswith("enough reviewed")) == (False, True, True)
+    assert f"{few.promise.needed} more" in few.brief()
     assert "2 verdicts more and all is reviewed" in rule_of(plain(8, 4, 2)).sentence()
     assert "little" in rule_of(plain(400, 390, 5000)).sentence()
 

@@ -133,9 +133,13 @@ def _strata(sample: Sample) -> list[Flags]:
     """Masks of items of similar scores, each with some random verdicts; what lies below the unreviewed is apart."""
     scores = np.where(np.isnan(sample.scores), -1.0, sample.scores)
     lowest = scores[~sample.seen].min()
-    drawn = np.sort(scores[sample.drawn & sample.seen & (scores >= lowest)])[::-1]
+    drawn = np.sort(scores[sample.drawn & sample.seen & (scores >= lowest)])
     count = min(_STRATA, len(drawn) // _EACH)
-    edges = [] if not count else [lowest, *(drawn[len(drawn) * part // count] for part in range(count - 1, 0, -1))]
+    edges = [lowest] if count else []
+    for part in range(1, count):
+        edge = drawn[len(drawn) * part // count]  # of tied scores there may be more than a part
+        if np.searchsorted(drawn, edge) - np.searchsorted(drawn, edges[-1]) >= _EACH // 2:
+            edges.append(edge)
     number = np.searchsorted(np.array(edges), scores, side="right")
     return [number == each for each in np.unique(number)]
 

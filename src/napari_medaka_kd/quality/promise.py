@@ -16,7 +16,7 @@ SURE = 0.93  # in this share of reviews the promise holds, however often and whe
 _STEPS = 10  # sets that are tried: the best tenth of the unreviewed by score, the best two tenths …
 _STARTS = (3, 5, 10)  # tenths that are tried whatever became of smaller sets
 _GRID = (np.arange(64) + 0.5) / 64
-_MOST = 400  # further verdicts that are thought of
+_MOST = 100  # further random verdicts that are worth thinking of
 
 
 class Promise(NamedTuple):
@@ -30,7 +30,7 @@ class Promise(NamedTuple):
         How many that are.
     needed
         While none are: about how many further random verdicts, were they all good, would change that; ``None`` where
-        all are reviewed before.
+        that is out of sight.
     """
 
     threshold: float | None
@@ -92,7 +92,7 @@ def _likely(bad: Floats, draws: Draws) -> Floats:
 
 
 def _needed(sample: Sample, thresholds: list[float], wanted: float, capital: float) -> int | None:
-    """About how many more random verdicts, all good, would prove one of the sets; ``None``: more than there are."""
+    """About how many more random verdicts, all good, would prove one of the sets; ``None``: too many."""
     least = math.inf
     for threshold in thresholds:
         draws = draws_within(sample, sample.scores >= threshold)
@@ -100,7 +100,7 @@ def _needed(sample: Sample, thresholds: list[float], wanted: float, capital: flo
         reached = np.flatnonzero(_capitals(_with_good(draws, more), wanted)[len(draws.good) :] >= capital)
         if len(reached):
             least = min(least, reached[0] * sample.left / draws.unseen)
-    return None if least >= sample.left else math.ceil(least)
+    return None if least >= min(sample.left, _MOST + 1) else math.ceil(least)
 
 
 def _with_good(draws: Draws, more: int) -> Draws:

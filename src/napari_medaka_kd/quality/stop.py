@@ -11,7 +11,6 @@ from .promise import SURE, Promise, prove
 
 AHEAD = 20  # verdicts that one thinks ahead
 _LITTLE = 0.02  # of the share: what would not change what one does
-_FAR = 100  # random verdicts that are not worth waiting for
 _ENOUGH = 8  # random verdicts; fewer say too little of how little is changed
 
 
@@ -43,8 +42,8 @@ class StopRule:
 
     @property
     def settled(self) -> bool:
-        """Whether reviewing 20 more would change little."""
-        return not self.left or (self.draws >= _ENOUGH and self.moves <= _LITTLE)
+        """Whether reviewing 20 more would change little: neither the share nor what may be accepted unseen."""
+        return not self.left or (self.draws >= _ENOUGH and self.moves <= _LITTLE and self.promise.needed is None)
 
     def sentence(self) -> str:
         """As a person reads it."""
@@ -55,6 +54,18 @@ class StopRule:
         low, high = (f"{100 * side:.0f}" for side in (self.share.low, self.share.high))
         known = f"Of {self.left} unreviewed {100 * self.share.value:.0f} % are acceptable ({low} to {high} %)"
         return f"{known}. {self._accepting()} {self._going_on()}"
+
+    def brief(self) -> str:
+        """The same in as few words as a narrow panel has room for."""
+        if self.share is None:
+            return f"{self.left} unreviewed, nothing known of them yet" if self.left else "Everything is reviewed."
+        low, high = (f"{100 * side:.0f}" for side in (self.share.low, self.share.high))
+        lines = [f"Unreviewed: {100 * self.share.value:.0f} % acceptable ({low} to {high} %)"]
+        if self.promise.threshold is not None:
+            lines.append(f"{self.promise.accepted} of them may be accepted unseen")
+        elif self.promise.needed is not None:
+            lines.append(f"none unseen yet: {self.promise.needed} more good random verdicts")
+        return "\n".join(lines) + (" · enough reviewed" if self.settled else "")
 
     def details(self) -> str:
         """What the sentence rests on."""
@@ -75,7 +86,7 @@ class StopRule:
             return "None may be accepted unseen: they have no scores."
         if known.threshold is not None:
             return f"{known.accepted} may be accepted unseen (score ≥ {known.threshold:.2f}): {right} are right."
-        if known.needed is None or known.needed > _FAR:
+        if known.needed is None:
             return f"None may be accepted unseen: of no part of them it is in sight that {right} are right."
         return f"None may be accepted unseen yet: {known.needed} more random verdicts, all good, would allow it."
 
@@ -86,6 +97,8 @@ class StopRule:
             return f"{_count(self.left, 'verdict')} more and all is reviewed."
         if self.draws < _ENOUGH:
             return "Go on: these are too few random verdicts to go by."
+        if self.promise.needed is not None:
+            return "In the order at random you are there soonest."
         return f"{AHEAD} more verdicts may move that by {100 * self.moves:.0f} points."
 
 

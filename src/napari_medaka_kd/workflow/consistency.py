@@ -40,6 +40,10 @@ class Consistency:
         low, high = (f"{100 * side:.0f}" for side in self.interval)
         return f"Asked again you said the same in {self.same} of {self.asked} ({low} to {high} %)."
 
+    def brief(self) -> str:
+        """The same in few words."""
+        return f"Asked again: the same word {self.same} times of {self.asked}" if self.asked else ""
+
     def details(self) -> str:
         """The same beyond chance; empty where that says nothing."""
         return (

@@ -104,12 +104,18 @@ class ReviewPanel(QWidget):
         self._offer()
         if desk is not None:
             self.tally.setText(worded_tally(desk))
-            self.stop.setText(worded_stop(desk))
-            self.stop.setToolTip(f"{desk.course.stop().details()}\n{desk.course.consistency().details()}".strip())
+            self._show_stop(desk)
             self.queue.refresh()
         self._show_item()
         self._show_reasons()
         self._show_heat()
+
+    def _show_stop(self, desk: Desk) -> None:
+        """What is known of the unreviewed, and how far the reviewer agrees with themselves, once somebody judged."""
+        rule, own = desk.course.stop(), desk.course.consistency()
+        self.stop.setVisible(desk.tally().done > 0)
+        self.stop.setText("\n".join(filter(None, (rule.brief(), own.brief()))))
+        self.stop.setToolTip("\n".join(filter(None, (rule.sentence(), rule.details(), own.sentence(), own.details()))))
 
     def _offer(self) -> None:
         """What can be filtered by, as the session has it."""
@@ -266,14 +272,6 @@ def worded_tally(desk: Desk) -> str:
     others = Counter(p.reviewer for p in desk.proposals.values() if p.decision and p.reviewer != desk.reviewer)
     company = [f"{name}: {count} {'verdict' if count == 1 else 'verdicts'}" for name, count in others.most_common()]
     return " · ".join(said) + (f"\nwith {', '.join(company)}" if company else "")
-
-
-def worded_stop(desk: Desk) -> str:
-    """What is known of the unreviewed, whether to go on, and how far the reviewer agrees with themselves."""
-    if not desk.tally().done:
-        return ""
-    said = (desk.course.stop().sentence(), desk.course.consistency().sentence())
-    return "\n".join(filter(None, said))
 
 
 def worded_help(session: Session) -> str:
