@@ -237,6 +237,7 @@ def test_the_queue_is_filtered_by_organ_animal_and_state(desk: Desk) -> None:
 def test_judging_the_first_leaves_the_rest_of_the_queue(desk: Desk) -> None:
     for order in ("mixed", "worst", "organ", "animal"):
         first, *rest = desk.queue(order)
+        assert desk.upcoming(3, order) == (first, *rest[:2])
         desk.judge([first], "accepted")
         assert list(desk.queue(order)) == rest
 

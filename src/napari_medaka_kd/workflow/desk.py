@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -209,6 +210,11 @@ class Desk:
         ranked = self.course.queue(taken, order or self.order, whole, drawing)
         pinned = set(self._pinned)
         return (*self._pinned, *(item for item in ranked if item not in pinned))
+
+    def upcoming(self, count: int, order: Order | None = None) -> tuple[ReviewItem, ...]:
+        """The next ``count`` of all that nobody looked at, at the same cost however many there are."""
+        walk = self.course.walk(np.isinf(self.course.past.turn), order or self.order, whole=True, drawing=True)
+        return tuple(itertools.islice(walk, count))
 
     def believes(self, item: ReviewItem) -> bool:
         """Whether the classifier would have a student learn from that proposal unseen."""

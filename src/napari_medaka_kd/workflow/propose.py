@@ -17,7 +17,7 @@ from napari_medaka_kd.networks.foreign import ForeignSettings, is_blended
 from napari_medaka_kd.networks.inputs import rescaled
 from napari_medaka_kd.project import MANUAL, Case, Project
 from napari_medaka_kd.quality.evidence import Reading, read
-from napari_medaka_kd.quality.learn import Labelled, learn_quality, refit
+from napari_medaka_kd.quality.learn import Labelled, Lesson, learn_quality, refit, unseen_scores
 from napari_medaka_kd.quality.quality import Quality, QualityScore
 from napari_medaka_kd.quality.record import Record, save_record
 from napari_medaka_kd.review import Decision, ReviewItem, decision_for, fold, read_verdicts
@@ -117,9 +117,14 @@ def score(
     for done, case in enumerate(chosen):
         yield Progress("look at the proposed labels", done, len(chosen))
         evidence[case.id] = quality.evidence(_reading(case, checkpoint))
-    quality = _taught(project, quality, checkpoint, settings, {c: quality.judge(e) for c, e in evidence.items()})
+    judged = _judged(project, checkpoint, {c: quality.judge(e) for c, e in evidence.items()})
+    lessons = [lesson for units in judged.values() for lesson in units.values()]
+    unseen = iter(unseen_scores(quality, lessons, settings).tolist())
+    quality = refit(quality, lessons, settings)
     for case in chosen:
-        save_record(_record(case, checkpoint, quality, quality.judge(evidence[case.id])), case.folder, case.schema)
+        honest = {unit: next(unseen) for unit in judged[case.id]}
+        scores = [replace(s, score=honest.get((s.organ, s.slab), s.score)) for s in quality.judge(evidence[case.id])]
+        save_record(_record(case, checkpoint, quality, tuple(scores)), case.folder, case.schema)
     yield Progress("look at the proposed labels", len(chosen), len(chosen))
     return tuple(case.id for case in chosen)
 
@@ -175,23 +180,21 @@ def _learned(project: Project, card: Checkpoint, settings: QualitySettings, aski
     return quality
 
 
-def _taught(
-    project: Project,
-    quality: Quality,
-    checkpoint: str,
-    settings: QualitySettings,
-    scores: dict[str, tuple[QualityScore, ...]],
-) -> Quality:
-    """``quality``, refitted to the verdicts on ``checkpoint``'s labels."""
+def _judged(
+    project: Project, checkpoint: str, scores: dict[str, tuple[QualityScore, ...]]
+) -> dict[str, dict[tuple[int, tuple[int, int]], Lesson]]:
+    """By case and (class, slab) what people judged of ``checkpoint``'s labels."""
     verdicts = fold(read_verdicts(project.review_folder), checkpoint=checkpoint)
-    judged = []
+    found: dict[str, dict[tuple[int, tuple[int, int]], Lesson]] = {}
     for animal, (case, units) in enumerate(scores.items()):
+        found[case] = {}
         for unit in units:
             item = ReviewItem(case, project.schema.ids[unit.organ - 1], unit.slab)
             decision = decision_for(verdicts, item)
             if decision in (Decision.ACCEPTED, Decision.REJECTED, Decision.CORRECTED):
-                judged.append((np.array(unit.evidence), decision == Decision.ACCEPTED, animal))
-    return refit(quality, judged, settings)
+                lesson = (np.array(unit.evidence), decision == Decision.ACCEPTED, animal)
+                found[case][unit.organ, unit.slab] = lesson
+    return found
 
 
 class _Predictor:
