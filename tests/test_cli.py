@@ -36,6 +36,7 @@ VERBS = [
     "measure",
     "merge",
     "pack",
+    "organs",
     "readiness",
     "sample",
     "score",

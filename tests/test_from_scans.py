@@ -12,6 +12,7 @@ from napari_medaka_kd.project import add_case, create_project
 from napari_medaka_kd.settings import (
     DistilSettings,
     FitSettings,
+    MeanTeacherSettings,
     NetworkSettings,
     PatchSettings,
     ShapeIntensitySettings,
@@ -76,6 +77,16 @@ def test_without_labels_it_is_refused_in_a_sentence(tmp_path):
     drain(add_case(empty, animal(0)[0], None, "wild", held_out=False))
     with pytest.raises(UserError, match="no animal has labels"):
         drain(distil(empty, "student", "", DISTIL))
+
+
+def test_a_mean_teacher_learns_from_scans_without_labels_and_is_refused_without_them(project, tmp_path):
+    strategy = MeanTeacherSettings(unlabelled=1, views=2)
+    settings = DISTIL.model_copy(update={"strategy": strategy})
+    assert drain(distil(project, "student", "", settings)).trained_on == ("lab", "wild")
+    known = create_project(tmp_path / "known", "known", ORGANS)
+    drain(add_case(known, *animal(0), "lab", held_out=False))
+    with pytest.raises(UserError, match="'mean_teacher' cannot be played: every animal has labels"):
+        drain(distil(known, "student", "", settings))
 
 
 def test_cancelled_and_asked_again_it_ends_in_the_same_weights(project):

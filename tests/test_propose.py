@@ -9,6 +9,7 @@ from napari_medaka_kd.job import drain
 from napari_medaka_kd.networks.build import build
 from napari_medaka_kd.networks.checkpoint import Checkpoint
 from napari_medaka_kd.project import open_project
+from napari_medaka_kd.quality.anatomy import ANATOMY
 from napari_medaka_kd.quality.evidence import FEATURES
 from napari_medaka_kd.quality.record import open_record
 from napari_medaka_kd.settings import NetworkSettings, QualitySettings, SegmentSettings
@@ -98,4 +99,5 @@ def test_what_a_second_look_says_joins_what_an_organ_is_judged_by(make_project):
         drain(segment(project, "new", settings, (wild,)))
         drain(score(project, "new", quick, (wild,)))
         numbers.append({len(each.evidence) for each in open_record(project.case(wild).folder, project.schema).scores})
-    assert numbers == [{len(FEATURES)}, {len(FEATURES) + 2}, {len(FEATURES) + 2}]
+    count = len(FEATURES) + len(ANATOMY)
+    assert numbers == [{count}, {count + 2}, {count + 2}]

@@ -206,7 +206,30 @@ class ShapeIntensitySettings(StrategySettings):
     raw: bool = knob(False, "Raw images", "Whether the shape teacher sees scans as they are; for comparison.")
 
 
-AnyStrategy: TypeAlias = Annotated[SelfTrainingSettings | ShapeIntensitySettings, Field(discriminator="name")]
+class MeanTeacherSettings(StrategySettings):
+    """Mean teacher with perturbation-sensitive mining and mask-guided features (MMT-PSM, arXiv 2007.10787)."""
+
+    name: Literal["mean_teacher"] = "mean_teacher"
+    unlabelled: int = knob(8, "Unlabelled", "Patches of scans without labels in each step.", ge=1)
+    views: int = knob(4, "Views", "How often the teacher is asked about a patch, each time perturbed.", ge=2, le=16)
+    weight: float = knob(5.0, "Weight", "What the teacher's say counts at its height, w; 0: labels alone.", ge=0)
+    mining_weight: float = knob(0.2, "Mining", "Share of w for the teacher's classes at the mined voxels.", ge=0)
+    feature_weight: float = knob(1.0, "Features", "Share of w for the teacher's features inside its organs.", ge=0)
+    mining: Literal["sensitive", "random", "all"] = knob(
+        "sensitive",
+        "Mined voxels",
+        "Beside all organ voxels half as many of the background, the most easily perturbed or random ones; or all.",
+    )
+    masked: bool = knob(True, "Masked features", "Only inside the teacher's organs; off: everywhere; for comparison.")
+    temperature: float = knob(0.5, "Sharpening", "T below 1 makes the teacher's answer more decided.", gt=0, le=1)
+    memory: float = knob(0.99, "Memory", "How much of itself the teacher keeps in each step, at most.", ge=0, lt=1)
+    rise: float = knob(0.5, "Rise", "Share of the steps over which the teacher's say comes in.", ge=0, le=1)
+    fall: float = knob(0.2, "Fall", "Share of the steps, the last ones, over which it goes out.", ge=0, le=1)
+
+
+AnyStrategy: TypeAlias = Annotated[
+    SelfTrainingSettings | ShapeIntensitySettings | MeanTeacherSettings, Field(discriminator="name")
+]
 
 
 class DistilSettings(Settings):
@@ -226,6 +249,7 @@ def strategies() -> dict[str, tuple[str, type[AnyStrategy]]]:
     return {
         "self_training": ("Self-training", SelfTrainingSettings),
         "shape_intensity": ("Shape and intensity", ShapeIntensitySettings),
+        "mean_teacher": ("Mean teacher", MeanTeacherSettings),
     }
 
 

@@ -76,7 +76,7 @@ def test_a_study_cancelled_after_any_report_ends_in_the_same_bits(toy, uninterru
 def test_a_study_that_is_killed_ends_in_the_same_bits(toy, tmp_path, name):
     undisturbed, job = toy.KINDS[name](tmp_path / "undisturbed", 6, 100)
     drain(job)
-    command = [sys.executable, toy.__file__, name, str(tmp_path / "killed"), "2", "fsync", "7"]
+    command = [sys.executable, toy.__file__, name, str(tmp_path / "killed"), "2", "fsync", "5"]
     killed = subprocess.run(command, check=False, capture_output=True, text=True)
     assert killed.returncode == -9, killed.stderr
     student, job = toy.KINDS[name](tmp_path / "killed", 6, 2)

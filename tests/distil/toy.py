@@ -22,6 +22,7 @@ from napari_medaka_kd.settings import (
     AugmentSettings,
     DistilSettings,
     FitSettings,
+    MeanTeacherSettings,
     NetworkSettings,
     PatchSettings,
     SelfTrainingSettings,
@@ -108,7 +109,12 @@ def study(strategy, folder, steps, save_every, augment=AugmentSettings()):  # no
 
 
 #: The strategies that learn from scans and labels alone.
-STUDIES = {"shape_intensity": ShapeIntensitySettings(feature_weight=0.1)}  # 2 drowns the labels in four channels
+STUDIES = {
+    "shape_intensity": ShapeIntensitySettings(feature_weight=0.1),  # 2 drowns the labels in four channels
+    "mean_teacher": MeanTeacherSettings(
+        unlabelled=2, views=2, weight=1, feature_weight=0.1, rise=0.8
+    ),  # the teacher lags
+}
 KINDS = {"supervise": teach, "self_training": learn} | {
     name: functools.partial(study, strategy) for name, strategy in STUDIES.items()
 }

@@ -1,6 +1,7 @@
 """The Review panel: what it shows, what its buttons do, and that it keeps up with a long queue."""
 
 import gc
+import json
 import statistics
 import time
 import weakref
@@ -214,6 +215,19 @@ def test_a_case_that_is_not_under_review_has_no_strip(panel: ReviewPanel, review
     reviewing.look_at("labelled-00")
     assert not panel.strip.isVisible()
     assert "not under review" in panel.about_strip.text()
+
+
+def test_broken_rules_of_anatomy_stand_below_the_strip(panel: ReviewPanel, reviewing: Session) -> None:
+    assert reviewing.project is not None
+    assert reviewing.review.desk is not None
+    file = reviewing.project.case("fish-02").folder / "quality.json"
+    flags = ["heart: missing", "gut: in 5 pieces (1 expected)", "liver: volume 2.3× the cohort", "eyes: missing"]
+    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | {"flags": flags}), "utf-8")
+    reviewing.review.desk.reload()
+    reviewing.look_at("fish-02")
+    panel.refresh()
+    assert panel.about_strip.text().splitlines()[1:] == [f"⚠ {flag}" for flag in flags[:3]]
+    assert panel.about_strip.toolTip().splitlines() == flags
 
 
 # ---- judging ---------------------------------------------------------------------------------------------------

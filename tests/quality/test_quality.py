@@ -10,13 +10,17 @@ import torch
 
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import drain
+from napari_medaka_kd.quality.anatomy import ANATOMY, Anatomy, Flag
 from napari_medaka_kd.quality.classifier import Examples, auroc
 from napari_medaka_kd.quality.critic import criticise, judged_views, look, train_critic
 from napari_medaka_kd.quality.distort import distort
 from napari_medaka_kd.quality.evidence import FEATURES, SECOND_LOOKS, columns, read
+from napari_medaka_kd.quality.facts import look_at
 from napari_medaka_kd.quality.learn import Labelled, learn_quality, refit
 from napari_medaka_kd.quality.quality import CLASSIFIER, CRITIC, TABLES, Quality, QualityScore
+from napari_medaka_kd.quality.reasons import Teller, details_of
 from napari_medaka_kd.quality.record import FILE, Record, mean_score, open_record, save_record
+from napari_medaka_kd.quality.rules import Rules
 from napari_medaka_kd.settings import QualitySettings
 from napari_medaka_kd.volumes.body import Body
 from napari_medaka_kd.volumes.labels import LabelSchema
@@ -178,6 +182,9 @@ def test_every_number_of_evidence_has_a_name():
     assert columns(len(FEATURES)) == FEATURES
     assert columns(len(FEATURES) + 1) == (*FEATURES, "critic")
     assert columns(len(FEATURES) + 3) == (*FEATURES, *SECOND_LOOKS, "critic")
+    whole = len(FEATURES) + len(ANATOMY)
+    assert columns(whole) == (*FEATURES, *ANATOMY)
+    assert columns(whole + 3) == (*FEATURES, *SECOND_LOOKS, *ANATOMY, "critic")
 
 
 @pytest.mark.parametrize("name", [CLASSIFIER, TABLES, CRITIC])
@@ -317,3 +324,82 @@ def test_a_damaged_record_is_refused(tmp_path, change):
     (tmp_path / FILE).write_text(json.dumps(data | change))
     with pytest.raises(UserError, match="damaged"):
         open_record(tmp_path, SCHEMA)
+
+
+def anatomical():
+    """Rules and facts of the labelled animals, in their order."""
+    rules = Rules(names=("yolk", "liver"))
+    return Anatomy(rules, tuple(look_at(animal.classes, animal.voxel_size) for animal in ANIMALS))
+
+
+@pytest.fixture(scope="module")
+def with_anatomy():
+    settings = SETTINGS.model_copy(update={"critic_steps": 2})
+    return drain(learn_quality(ANIMALS, teacher, ORGANS, settings, anatomical()))
+
+
+def test_anatomy_joins_the_evidence_and_is_kept_with_it(with_anatomy, tmp_path):
+    with_anatomy.save(tmp_path)
+    again, reading = Quality.open(tmp_path), reading_of(fish(9), halved(fish(9).classes))
+    assert {len(row) for row in again.evidence(reading).values()} == {len(FEATURES) + len(ANATOMY) + 1}
+    assert again.judge(again.evidence(reading)) == with_anatomy.judge(with_anatomy.evidence(reading))
+    (tmp_path / "anatomy.json").write_text("[")
+    with pytest.raises(UserError, match="no usable quality classifier"):
+        Quality.open(tmp_path)
+
+
+def test_what_was_saved_before_there_was_anatomy_still_opens_and_scores(with_critic, tmp_path):
+    with_critic.save(tmp_path)
+    assert not (tmp_path / "anatomy.json").exists()
+    card = json.loads((tmp_path / CLASSIFIER).read_text())
+    assert "anatomy" not in card
+    old, reading = Quality.open(tmp_path), reading_of(fish(9))
+    scores = old.judge(old.evidence(reading), Teller(("yolk", "liver")))
+    assert {len(score.evidence) for score in scores} == {len(FEATURES) + 1}
+    assert columns(len(FEATURES) + 1)[-1] == "critic"
+
+
+def test_reasons_name_the_organ_the_factor_and_the_slice(learned):
+    animal = fish(9)
+    spoilt = np.where(animal.classes == 1, 1, 0)
+    spoilt[4:] = np.roll(spoilt[4:], 5, axis=2)
+    reading = reading_of(animal, spoilt)
+    teller = Teller(("yolk", "liver"), details_of(reading, 6, learned.cohort, step=10.0), step=10.0)
+    row = np.zeros(len(FEATURES))
+    against = {name: np.where(np.arange(len(FEATURES)) == FEATURES.index(name), -3.0, 0.0) for name in FEATURES}
+    assert teller.reasons((1, 0, 6), row, against["jump between slices"]) == ("yolk: jump at z = 40",)
+    (size,) = teller.reasons((1, 0, 6), row, against["log size off cohort"])
+    assert size.startswith("yolk: size 1.")
+    assert size.endswith("× the cohort's")
+    assert Teller().reasons((1, 0, 6), row, against["texture"]) == ("unusual texture",)
+
+
+def test_a_broken_rule_is_the_first_reason_and_says_it_once():
+    flags = (
+        Flag("jump", (1,), "yolk: jump at z = 31", 31),
+        Flag("volume", (1,), "yolk: volume 2.3× the cohort"),
+        Flag("missing", (2,), "liver: missing"),
+    )
+    teller = Teller(("yolk", "liver"), flags=flags, step=10.0)
+    against = np.where(np.isin(FEATURES, ["log size off cohort", "texture"]), -3.0, 0.0)
+    both = ("yolk: jump at z = 31", "yolk: volume 2.3× the cohort", "yolk: unusual texture")
+    assert teller.reasons((1, 0, 6), np.zeros(len(FEATURES)), against) == both
+    assert teller.reasons((1, 6, 12), np.zeros(len(FEATURES)), against) == both[1:]
+
+
+def test_every_number_has_its_words():
+    teller = Teller(("yolk",))
+    for count in (len(FEATURES) + 1, len(FEATURES) + 2, len(FEATURES) + len(ANATOMY) + 3):
+        for place in range(count):
+            against = np.where(np.arange(count) == place, -3.0, 0.0)
+            (said,) = teller.reasons((1, 0, 6), np.ones(count), against)
+            assert said.startswith("yolk: ")
+
+
+def test_a_record_keeps_the_broken_rules_and_an_older_one_has_none(tmp_path):
+    save_record(replace(RECORD, flags=("gut: missing",)), tmp_path, SCHEMA)
+    assert open_record(tmp_path, SCHEMA).flags == ("gut: missing",)
+    data = json.loads((tmp_path / FILE).read_text())
+    del data["flags"]
+    (tmp_path / FILE).write_text(json.dumps(data))
+    assert open_record(tmp_path, SCHEMA) == RECORD

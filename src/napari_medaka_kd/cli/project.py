@@ -1,4 +1,4 @@
-"""Verbs about a project and this machine: stop, sample, status, doctor."""
+"""Verbs about a project and this machine: stop, sample, organs, status, doctor."""
 
 from __future__ import annotations
 
@@ -40,6 +40,35 @@ def sample(
         made = play(run(folder))
         cases = [case.id for case in made.cases]
         say(f"{len(cases)} made-up fish in {str(folder)!r}.", {"project": str(folder), "cases": cases}, as_json)
+
+
+@app.command()
+def organs(
+    project: ProjectFolder,
+    rules: Annotated[
+        bool, typer.Option("--rules", help="Write the rules of its anatomy to organs.toml, to edit.")
+    ] = False,
+    check: Annotated[
+        Path | None, typer.Option("--check", help="Only see whether this file of rules can be used.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """The organs of a project, what its anatomy demands of them, and which labels that people drew break it."""
+    with plain_failures(as_json):
+        from napari_medaka_kd.workflow.anatomy import check_rules, survey, write_rules
+        from napari_medaka_kd.workflow.curate import open_project
+
+        opened = open_project(project)
+        if rules:
+            file = write_rules(opened)
+            say(f"{file}: edit it, then see what it says with: medaka-kd organs PROJECT.", {"file": str(file)}, as_json)
+        elif check is not None:
+            found = check_rules(opened, check)
+            ruled, pairs = len(found.demands), len(found.pairs)
+            say(f"{check} can be used: rules for {ruled} organs, {pairs} pairs.", found.model_dump(), as_json)
+        else:
+            seen = play(survey(opened))
+            say(seen.text(), seen.json(), as_json)
 
 
 @app.command()

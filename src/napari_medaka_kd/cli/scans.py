@@ -32,7 +32,9 @@ def demo(
 @app.command()
 def init(
     project: ProjectFolder,
-    organs: Annotated[Path, typer.Option("--organs", help="TOML: \\[organs] with a line «id = name» for each organ.")],
+    organs: Annotated[
+        Path, typer.Option("--organs", help="TOML: \\[organs] with a line «id = name» for each organ; perhaps rules.")
+    ],
     name: Annotated[str, typer.Option("--name", help="Of the project; the folder's if empty.")] = "",
     as_json: Json = False,
 ) -> None:
@@ -41,7 +43,7 @@ def init(
         from napari_medaka_kd.workflow.curate import init as run
         from napari_medaka_kd.workflow.curate import read_organs
 
-        made = run(project, name or project.resolve().name, read_organs(organs))
+        made = run(project, name or project.resolve().name, read_organs(organs), organs)
         say(f"Project {made.name!r} with {len(made.schema.organs)} organs.", {"project": made.name}, as_json)
 
 
@@ -57,13 +59,20 @@ def add(
 ) -> None:
     """Copy a scan into a project, with its labels if it has any."""
     with plain_failures(as_json):
+        from napari_medaka_kd.workflow.anatomy import flags_or_warning
+        from napari_medaka_kd.workflow.anatomy import listed as listed_flags
         from napari_medaka_kd.workflow.curate import Scan, name_case, open_project
         from napari_medaka_kd.workflow.curate import add as run
 
         given = Scan(scan, labels, case or name_case(scan), held_out, voxel_size)
-        made = play(run(open_project(project), given))
-        shape = made.volume.shape
-        say(f"Case {made.id!r}: {shape} voxels.", {"case": made.id, "shape": shape, "labelled": made.labelled}, as_json)
+        opened = open_project(project)
+        made = play(run(opened, given))
+        shape, (flags, warning) = made.volume.shape, flags_or_warning(opened)
+        mine = flags.get(made.id, ())
+        told = [f"Case {made.id!r}: {shape} voxels.", *([warning] if warning else [])]
+        told += [f"Its labels may be wrong: {listed_flags(mine)}."] if mine else []
+        facts = {"case": made.id, "shape": shape, "labelled": made.labelled, "flags": mine}
+        say("\n".join(told), facts, as_json)
 
 
 @app.command()

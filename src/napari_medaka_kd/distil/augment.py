@@ -87,14 +87,20 @@ def bend_roots(roots: Tensor, bend: Bend, row: int) -> Tensor:
 
 
 def bend_intensity(image: Tensor, bend: Bend) -> Tensor:
-    """Blur, gamma, gain, offset and noise on channel 0 of (B, C, Z, Y, X); coordinates stay as they are."""
-    scan = _blurred(image[:, 0], bend.blur)
+    """Blur, gamma, gain, offset and noise on channel 0 of (B, C, Z, Y, X); coordinates stay as they are.
+
+    On the device of ``image``; the noise is drawn on the CPU, so that it is the same on all.
+    """
+    gamma, gain, offset, noise = (
+        _per_row(each.to(image.device)) for each in (bend.gamma, bend.gain, bend.offset, bend.noise)
+    )
+    scan = _blurred(image[:, 0], bend.blur.to(image.device))
     low = scan.amin((1, 2, 3), keepdim=True)
     span = (scan.amax((1, 2, 3), keepdim=True) - low).clamp_min(1e-3)
-    scan = ((scan - low) / span) ** _per_row(bend.gamma) * span + low
-    scan = scan * _per_row(bend.gain) + _per_row(bend.offset)
+    scan = ((scan - low) / span) ** gamma * span + low
+    scan = scan * gain + offset
     generator = torch.Generator().manual_seed(bend.seed)
-    scan = scan + torch.randn(scan.shape, generator=generator) * _per_row(bend.noise)
+    scan = scan + torch.randn(scan.shape, generator=generator).to(scan.device) * noise
     return torch.cat((scan[:, None], image[:, 1:]), dim=1)
 
 
@@ -143,7 +149,7 @@ def _turn(angle: float) -> tuple[float, float, float, float]:
 def _blurred(scan: Tensor, sigma: Tensor) -> Tensor:
     """A Gaussian of its own sigma for each row of (B, Z, Y, X); axes of length 1 are left alone."""
     rows = len(scan)
-    away = torch.arange(-3, 4, dtype=torch.float32)
+    away = torch.arange(-3, 4, dtype=torch.float32, device=sigma.device)
     kernel = torch.exp(-0.5 * (away / sigma[:, None].clamp_min(1e-2)) ** 2)
     kernel = (kernel / kernel.sum(1, keepdim=True)).view(rows, 1, 7)
     for axis in (1, 2, 3):

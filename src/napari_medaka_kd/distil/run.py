@@ -12,12 +12,17 @@ from napari_medaka_kd.settings import DistilSettings
 
 from .lesson import Lesson
 from .stage import Run
+from .strategies.mean_teacher import mean_teacher
 from .strategies.self_training import self_training
 from .strategies.shape_intensity import shape_intensity
 
 Strategy: TypeAlias = Callable[[DistilSettings, Lesson, Run], Job[nn.Module]]
 
-STRATEGIES: dict[str, Strategy] = {"self_training": self_training, "shape_intensity": shape_intensity}
+STRATEGIES: dict[str, Strategy] = {
+    "self_training": self_training,
+    "shape_intensity": shape_intensity,
+    "mean_teacher": mean_teacher,
+}
 
 
 def distil(settings: DistilSettings, lesson: Lesson, run: Run) -> Job[nn.Module]:

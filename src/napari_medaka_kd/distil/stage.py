@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -51,9 +51,19 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """This batch on ``device``."""
-        tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
         soft = {row: logits.to(device) for row, logits in self.soft.items()}
-        return Batch(step=self.step, labelled=self.labelled, soft=soft, **tensors)
+        return replace(self, soft=soft, **moved)
+
+    def rest(self) -> Batch:
+        """The rows after the labelled ones, as a batch of their own: pieces are exchanged among them alone."""
+        rows: dict[str, Any] = {
+            name: value[self.labelled :] for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        soft = {row - self.labelled: logits for row, logits in self.soft.items() if row >= self.labelled}
+        return replace(self, **rows | {"labelled": 0, "donor": rows["donor"] - self.labelled, "soft": soft})
 
     def mixed(self, answers: Tensor) -> Tensor:
         """``answers`` to the clean rows, (B, C, Z, Y, X), cut and pasted as the image was."""

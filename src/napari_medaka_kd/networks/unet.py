@@ -40,7 +40,7 @@ class UNet(nn.Module):
         self, dimensions: int, in_channels: int, classes: int, widths: tuple[int, ...], skips: bool = True
     ) -> None:
         super().__init__()
-        self.dimensions, self.skips = dimensions, skips
+        self.dimensions, self.skips, self.width = dimensions, skips, widths[0]
         inputs = (in_channels, *widths[:-1])
         self.down = nn.ModuleList(_block(dimensions, i, o) for i, o in zip(inputs, widths, strict=True))
         self.up = nn.ModuleList(

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from napari_medaka_kd.volumes.body import Body, normalise
 
+from .anatomy import ANATOMY
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -34,16 +36,24 @@ FEATURES = (
 
 SECOND_LOOKS = ("disagreement", "disagreement around")  # in it, and about it; 0 where nobody looked again
 CRITIC = "critic"  # its logit, last
+_ANATOMY_SLOPES = (-0.2, -0.2, -0.1, -0.2, -0.2, -0.1, -0.1, -0.1)
 
 _SLOPES = (1.5, 0.5, 0.0, -0.3, -0.5, -0.3, -0.1, 0.1, -0.1, 0.0)
 #: The slope to expect of each before any lesson: how loud it speaks for a good organ.
 PRIOR = {**dict(zip(FEATURES, _SLOPES, strict=True)), "disagreement": -0.5, "disagreement around": 0.0, CRITIC: 0.3}
+PRIOR |= dict(zip(ANATOMY, _ANATOMY_SLOPES, strict=True))
 
 
 def columns(count: int) -> tuple[str, ...]:
-    """The names of ``count`` numbers of evidence: the features, two of second looks if there are any, the critic's."""
-    again, critic = divmod(count - len(FEATURES), len(SECOND_LOOKS))
-    return (*FEATURES, *SECOND_LOOKS * again, *(CRITIC,) * critic)
+    """The names of ``count`` numbers of evidence.
+
+    The features, two of second looks if there are any, those of the whole organ's anatomy if it was looked at, the
+    critic's. What was saved before there was anatomy has at most three beside the features.
+    """
+    beside = count - len(FEATURES)
+    anatomy = ANATOMY if beside >= len(ANATOMY) else ()
+    again, critic = divmod(beside - len(anatomy), len(SECOND_LOOKS))
+    return (*FEATURES, *SECOND_LOOKS * again, *anatomy, *(CRITIC,) * critic)
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,8 @@ class Reading:
         uint8; 255 is no confidence at all.
     disagreement
         uint8, of second looks; ``None`` where it is not to be looked at.
+    voxel_size
+        (z, y, x) in µm.
     """
 
     image: npt.NDArray[np.float32]
@@ -67,6 +79,7 @@ class Reading:
     doubt: npt.NDArray[np.uint8]
     body: Body
     disagreement: npt.NDArray[np.uint8] | None = None
+    voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 def read(
@@ -91,7 +104,7 @@ def gather(reading: Reading, slab: int, cohort: Cohort) -> Mapping[Unit, npt.NDA
     found = {}
     for first, last in slabs(len(reading.classes), slab):
         part = reading.classes[first:last]
-        for organ, box in _boxes(part):
+        for organ, box in boxes(part):
             region = (slice(box[0].start + first, box[0].stop + first), box[1], box[2])
             found[(organ, first, last)] = _features(reading, organ, region, cohort)
     return found
@@ -111,7 +124,8 @@ def overlaps(classes: npt.NDArray[np.int64], truth: npt.NDArray[np.int64], slab:
     return result
 
 
-def _boxes(classes: npt.NDArray[np.int64]) -> Iterator[tuple[int, tuple[slice, slice, slice]]]:
+def boxes(classes: npt.NDArray[np.int64]) -> Iterator[tuple[int, tuple[slice, slice, slice]]]:
+    """Each class that is there, with the box around it."""
     from scipy import ndimage
 
     for number, box in enumerate(ndimage.find_objects(classes.astype(np.int32)), start=1):

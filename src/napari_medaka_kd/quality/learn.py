@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from napari_medaka_kd.settings import QualitySettings
     from napari_medaka_kd.volumes.body import Body
 
+    from .anatomy import Anatomy
+
 #: (number of the animal, its scan (z, y, x), perhaps distorted) → classes int64 and doubt uint8; disagreement, too,
 #: where the teacher looks again, and then always.
 Predict: TypeAlias = Callable[[int, npt.NDArray[Any]], tuple[npt.NDArray[Any], ...]]
@@ -37,15 +39,20 @@ Lesson: TypeAlias = tuple[npt.NDArray[np.float64], bool, int]
 
 @dataclass(frozen=True)
 class Labelled:
-    """A labelled animal in memory, arrays (z, y, x)."""
+    """A labelled animal in memory, arrays (z, y, x); the size of its voxels in µm."""
 
     image: npt.NDArray[Any]
     classes: npt.NDArray[np.int64]
     body: Body
+    voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 def learn_quality(
-    animals: Sequence[Labelled], predict: Predict, organs: int, settings: QualitySettings
+    animals: Sequence[Labelled],
+    predict: Predict,
+    organs: int,
+    settings: QualitySettings,
+    anatomy: Anatomy | None = None,
 ) -> Job[Quality]:
     """Make examples of good and bad organs out of labelled animals, and learn to tell them apart.
 
@@ -53,6 +60,9 @@ def learn_quality(
     ----------
     predict
         The teacher's answer to a scan of the animal of that number; best given by members that never saw it.
+    anatomy
+        Rules with the facts of these very animals, in their order. Each is compared with the others only, where there
+        are others.
 
     The examples are the teacher's answers to copies of the animals that are ever more bent and distorted. The critic
     learns from every other one, half of these with further faults; the classifier from the rest, without made-up
@@ -78,8 +88,9 @@ def learn_quality(
             views += judged_views(example.reading, example.truth, settings.slab, organs, settings.good_iou)
         critic = yield from train_critic(views, organs, settings.critic_steps, settings.seed)
     looks_again = any(example.reading.disagreement is not None for example in trials)
-    quality = Quality(organs, settings.slab, cohort, critic, None, None, looks_again)
-    rows = [_rows(quality, example, settings.good_iou) for example in trials if example.reading.classes.any()]
+    quality = Quality(organs, settings.slab, cohort, critic, None, None, looks_again, anatomy)
+    apart = [replace(quality, anatomy=_without(anatomy, number)) for number in range(len(animals))]
+    rows = [_rows(apart[one.number], one, settings.good_iou) for one in trials if one.reading.classes.any()]
     if not rows:
         raise UserError("The teacher finds no organ in any labelled animal.", "Train it for longer, then score again.")
     examples = functools.reduce(operator.add, rows)
@@ -119,6 +130,13 @@ def _prior(examples: Examples) -> tuple[float, ...]:
     return tuple(PRIOR[name] for name in columns(examples.evidence.shape[1]))
 
 
+def _without(anatomy: Anatomy | None, number: int) -> Anatomy | None:
+    """``anatomy`` that has not seen that animal."""
+    if anatomy is None or len(anatomy.cohort) < 2:
+        return anatomy
+    return replace(anatomy, cohort=anatomy.cohort[:number] + anatomy.cohort[number + 1 :])
+
+
 @dataclass(frozen=True)
 class _Example:
     """What the teacher made of a bent and distorted copy of animal ``number``, and the copy's truth."""
@@ -136,7 +154,8 @@ def _example(animal: Labelled, number: int, copy: int, predict: Predict, setting
     classes, doubt, *again = predict(number, scan)
     if copy % 4 == 2:
         classes = corrupt(classes, rng)
-    return _Example(number, read(scan, classes, doubt, animal.body, *again), truth)
+    reading = replace(read(scan, classes, doubt, animal.body, *again), voxel_size=animal.voxel_size)
+    return _Example(number, reading, truth)
 
 
 def _rows(quality: Quality, example: _Example, good_iou: float) -> Examples:

@@ -13,9 +13,12 @@ import numpy.typing as npt
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.volumes.atomic import replace_file
 
+from .anatomy import Anatomy
 from .classifier import Classifier, Examples
 from .cohort import Cohort
-from .evidence import Reading, Unit, columns, gather
+from .evidence import Reading, Unit, gather
+from .facts import look_at
+from .reasons import Teller
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +26,10 @@ if TYPE_CHECKING:
 
     from napari_medaka_kd.networks.critic import Critic
 
+    from .facts import Facts
+
 CLASSIFIER, TABLES, CRITIC = "classifier.json", "tables.npz", "critic.safetensors"
+ANATOMY = "anatomy.json"
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class QualityScore:
     evidence
         The numbers it was judged by: those that :func:`~.evidence.columns` names.
     reasons
-        The two things that speak most against it, in words.
+        What breaks a rule of its anatomy and what else speaks most against it, in words; at most three.
     """
 
     organ: int
@@ -60,6 +66,8 @@ class Quality:
     looks_again
         Whether it learned from second looks. If so and a reading has none, it takes them to have agreed; if not, it
         does without them.
+    anatomy
+        Whether and by which rules and animals it looks at the whole organs' anatomy.
     """
 
     organs: int
@@ -69,11 +77,15 @@ class Quality:
     classifier: Classifier | None
     examples: Examples | None
     looks_again: bool = False
+    anatomy: Anatomy | None = None
 
-    def evidence(self, reading: Reading) -> Mapping[Unit, npt.NDArray[np.float64]]:
-        """Everything known of each organ present in each slab of ``reading``."""
+    def evidence(self, reading: Reading, facts: Facts | None = None) -> Mapping[Unit, npt.NDArray[np.float64]]:
+        """Everything known of each organ present in each slab of ``reading``; its ``facts``, where they are known."""
         seen = np.zeros_like(reading.doubt) if reading.disagreement is None else reading.disagreement
         found = gather(replace(reading, disagreement=seen if self.looks_again else None), self.slab, self.cohort)
+        if self.anatomy is not None:
+            numbers = self.anatomy.numbers(facts or look_at(reading.classes, reading.voxel_size))
+            found = {unit: np.append(row, numbers[unit[0]]) for unit, row in found.items()}
         if self.critic is None:
             return found
         from .critic import criticise
@@ -81,16 +93,19 @@ class Quality:
         opinions = criticise(self.critic, reading, self.slab, self.organs)
         return {unit: np.append(numbers, opinions[unit]) for unit, numbers in found.items()}
 
-    def judge(self, evidence: Mapping[Unit, npt.NDArray[np.float64]]) -> tuple[QualityScore, ...]:
-        """The score of each unit and what speaks against it."""
+    def judge(
+        self, evidence: Mapping[Unit, npt.NDArray[np.float64]], teller: Teller | None = None
+    ) -> tuple[QualityScore, ...]:
+        """The score of each unit and what speaks against it, as ``teller`` words it."""
         if self.classifier is None or not evidence:
             return ()
         table = np.stack(list(evidence.values()))
         scores = self.classifier.probability(table)
         against = (table - self.classifier.mean) / self.classifier.spread * self.classifier.slope
+        why = (teller or Teller()).reasons
         return tuple(
-            QualityScore(unit[0], unit[1:], float(score), tuple(map(float, row)), _reasons(row, contributions))
-            for unit, score, row, contributions in zip(evidence, scores, table, against, strict=True)
+            QualityScore(unit[0], unit[1:], float(score), tuple(map(float, row)), why(unit, row, parts))
+            for unit, score, row, parts in zip(evidence, scores, table, against, strict=True)
         )
 
     def save(self, folder: Path) -> None:
@@ -105,6 +120,9 @@ class Quality:
         replace_file(folder / TABLES, _packed(vars(self.cohort) | vars(self.examples)))
         card = {"organs": self.organs, "slab": self.slab, "critic": self.critic is not None}
         card |= {"looks_again": True} if self.looks_again else {}
+        if self.anatomy is not None:
+            replace_file(folder / ANATOMY, self.anatomy.to_json().encode())
+            card |= {"anatomy": True}
         replace_file(folder / CLASSIFIER, json.dumps(card | {"classifier": self.classifier.model_dump()}).encode())
 
     @classmethod
@@ -123,38 +141,14 @@ class Quality:
                 examples = Examples(*(tables[name] for name in Examples.__dataclass_fields__))
             critic = _open_critic(folder / CRITIC, card["organs"]) if card["critic"] else None
             classifier = Classifier.model_validate(card["classifier"])
+            anatomy = Anatomy.from_json((folder / ANATOMY).read_text("utf-8")) if card.get("anatomy") else None
         except Exception as error:  # zip, npz, JSON and safetensors fail in a dozen ways
             reason = str(error).partition("\n")[0].removesuffix(".")
             raise UserError(
                 f"There is no usable quality classifier in {str(folder)!r}: {reason}.", "Run: medaka-kd score."
             ) from error
-        return cls(card["organs"], card["slab"], cohort, critic, classifier, examples, bool(card.get("looks_again")))
-
-
-_WORDS = {
-    "confidence": "the teacher is unsure of it",
-    "least confident tenth": "a part of it is doubtful",
-    "confidence around": "its border is doubtful",
-    "log size off cohort": "its size is {times:.1f}× off the cohort's",
-    "distance from usual place": "it lies {value:.1f} spreads from its usual place",
-    "jump between slices": "it jumps from slice to slice",
-    "log pieces": "it is in {pieces:.0f} pieces",
-    "largest piece": "its largest piece is {percent:.0f} % of it",
-    "brightness off cohort": "its brightness is {value:.1f} spreads off the cohort's",
-    "texture": "its texture is unusual",
-    "disagreement": "looked at again, the teacher says otherwise",
-    "disagreement around": "looked at again, its border lies elsewhere",
-    "critic": "it does not look right to the critic",
-}
-
-
-def _reasons(row: npt.NDArray[np.float64], contributions: npt.NDArray[np.float64]) -> tuple[str, ...]:
-    worst = [place for place in np.argsort(contributions)[:2] if contributions[place] < -0.5]
-    return tuple(_worded(columns(len(row))[place], float(row[place])) for place in worst)
-
-
-def _worded(feature: str, value: float) -> str:
-    return _WORDS[feature].format(value=value, times=np.exp(value), pieces=np.exp(value), percent=100 * value)
+        again = bool(card.get("looks_again"))
+        return cls(card["organs"], card["slab"], cohort, critic, classifier, examples, again, anatomy)
 
 
 def _open_critic(file: Path, organs: int) -> Critic:

@@ -36,6 +36,8 @@ class Record:
         Accept from this score on.
     scores
         ``organ`` is a class of the project's schema.
+    flags
+        What breaks a rule of the animal's anatomy, in words, the gravest first.
     """
 
     checkpoint: str
@@ -43,12 +45,13 @@ class Record:
     slab: int
     threshold: float
     scores: tuple[QualityScore, ...]
+    flags: tuple[str, ...] = ()
 
 
 def save_record(record: Record, folder: Path, schema: LabelSchema) -> None:
     """Write ``quality.json`` into the case's ``folder``; organs by id, as everywhere on disk."""
     units = [_unit(score, schema) for score in record.scores]
-    card = {name: getattr(record, name) for name in ("checkpoint", "labels", "slab", "threshold")}
+    card = {name: getattr(record, name) for name in ("checkpoint", "labels", "slab", "threshold", "flags")}
     replace_file(folder / FILE, json.dumps({"format": 1, **card, "units": units}, indent=1).encode())
 
 
@@ -66,7 +69,8 @@ def open_record(folder: Path, schema: LabelSchema) -> Record:
     try:
         data = json.loads(file.read_text("utf-8"))
         scores = tuple(_score(unit, schema) for unit in data["units"])
-        return Record(data["checkpoint"], data["labels"], int(data["slab"]), float(data["threshold"]), scores)
+        flags = tuple(str(flag) for flag in data.get("flags", ()))
+        return Record(data["checkpoint"], data["labels"], int(data["slab"]), float(data["threshold"]), scores, flags)
     except (ValueError, LookupError, TypeError) as error:
         raise UserError(f"{str(file)!r} is damaged: {error}.", "Run: medaka-kd score.") from error
 

@@ -9,26 +9,32 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_medaka_kd.errors import UserError
+from napari_medaka_kd.job import Job, Progress
 from napari_medaka_kd.project import Case, Project, add_case, create_project
 from napari_medaka_kd.project import open_project as open_project
 from napari_medaka_kd.quality.record import FILE, open_record
+from napari_medaka_kd.quality.rules import FILE as RULES
 from napari_medaka_kd.review import Decision, ReviewItem, Verdict, VerdictLog, fold, now, read_verdicts
+from napari_medaka_kd.volumes.atomic import replace_file
 from napari_medaka_kd.volumes.label_store import generation
 from napari_medaka_kd.volumes.labels import LabelSchema
 from napari_medaka_kd.volumes.open import open_labels, open_volume, split_inside
 
+from .anatomy import carried_rules, facts_of, flags_or_warning, listed
 from .pack_card import is_pack
 from .stopping import stop_rule
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_medaka_kd.job import Job
 
-
-def init(folder: Path, name: str, organs: LabelSchema) -> Project:
-    """Make an empty project in ``folder``."""
-    return create_project(folder, name, organs)
+def init(folder: Path, name: str, organs: LabelSchema, file: Path | None = None) -> Project:
+    """Make an empty project in ``folder``, with the rules of anatomy that are in ``file`` if there are any."""
+    rules = None if file is None else carried_rules(file, organs)
+    made = create_project(folder, name, organs)
+    if rules is not None:
+        replace_file(made.folder / RULES, rules)
+    return made
 
 
 @dataclass(frozen=True)
@@ -59,10 +65,14 @@ def name_case(file: Path) -> str:
 
 
 def add(project: Project, scan: Scan) -> Job[Case]:
-    """Copy ``scan``, and the organ labels of it if there are any, into ``project``."""
+    """Copy ``scan``, and the organ labels of it if there are any, into ``project``; what these show is kept, too."""
     opened = open_volume(scan.file, scan.voxel_size)
     labels = open_labels(scan.labels, project.schema, scan.voxel_size) if scan.labels is not None else None
-    return (yield from add_case(project, opened, labels, scan.case, scan.held_out))
+    made = yield from add_case(project, opened, labels, scan.case, scan.held_out)
+    if made.labelled:
+        yield Progress("look at the labels", 0, 0)
+        facts_of(made)
+    return made
 
 
 @dataclass(frozen=True)
@@ -145,13 +155,15 @@ class Status:
     Attributes
     ----------
     cases
-        One line of facts a case.
+        One line of facts a case; ``flags`` says what of a person's labels breaks a rule of anatomy.
     checkpoints
         Their names.
     verdicts
         How many verdicts stand, by decision.
     next
         What to do next, in one sentence.
+    warning
+        Why anatomy could not be looked at; empty where it could.
     unreviewed
         By checkpoint what is known of its proposals that nobody looked at, in a sentence.
     """
@@ -162,6 +174,7 @@ class Status:
     checkpoints: tuple[str, ...]
     verdicts: dict[str, int]
     next: str
+    warning: str = ""
     unreviewed: dict[str, str] = field(default_factory=dict)
 
     def text(self) -> str:
@@ -171,15 +184,19 @@ class Status:
             words = [str(case["shape"]), "held out" if case["held_out"] else ""]
             words += [f"labels: {', '.join(map(str, case['labels']))}" if case["labels"] else "no labels"]  # type: ignore[call-overload]
             lines.append(f"  {case['case']}: {'; '.join(word for word in words if word)}")
+            if case["flags"]:
+                lines.append(f"    its labels may be wrong: {listed(case['flags'])}")  # type: ignore[arg-type]
         lines.append(f"checkpoints: {', '.join(self.checkpoints) or 'none'}")
         lines.append(f"verdicts: {', '.join(f'{n} {d}' for d, n in self.verdicts.items()) or 'none'}")
         lines += [f"{checkpoint}: {known}" for checkpoint, known in self.unreviewed.items()]
+        lines += [self.warning] if self.warning else []
         return "\n".join([*lines, f"Next: {self.next}"])
 
 
 def status(project: Project) -> Status:
     """Look at ``project``; nothing is changed."""
     verdicts = Counter(str(v.decision) for v in fold(read_verdicts(project.review_folder)).values())
+    flags, warning = flags_or_warning(project)
     cases = tuple(
         {
             "case": case.id,
@@ -188,11 +205,13 @@ def status(project: Project) -> Status:
             "held_out": case.held_out,
             "labels": case.label_names,
             "scored": (case.folder / FILE).is_file(),
+            "flags": flags.get(case.id, ()),
         }
         for case in project.cases
     )
     known = _unreviewed(project, any(verdicts.values()))
-    return Status(project.name, project.schema.names, cases, project.checkpoints, dict(verdicts), _next(project), known)
+    facts = (project.name, project.schema.names, cases, project.checkpoints, dict(verdicts), _next(project))
+    return Status(*facts, warning, known)
 
 
 def _unreviewed(project: Project, judged: bool) -> dict[str, str]:

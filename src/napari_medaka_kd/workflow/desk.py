@@ -221,6 +221,10 @@ class Desk:
         own = self._found[item.case].threshold
         return self._proposals[item].score >= accept_from(self.course.settings, self.course.stop(), own)
 
+    def flags(self, case: str) -> tuple[str, ...]:
+        """What breaks a rule of that animal's anatomy, in words; nothing where it is not under review."""
+        return self._found[case].flags if case in self._found else ()
+
     def pin(self, items: Iterable[ReviewItem]) -> tuple[ReviewItem, ...]:
         """Look at ``items`` next, judged or not, until they are judged again.
 

@@ -36,6 +36,8 @@ class Proposals:
         By item, sorted: score (NaN where there is none) and the reasons for it.
     threshold
         The classifier accepts from this score on; above 1 where nothing is scored.
+    flags
+        What breaks a rule of the animal's anatomy, in words.
     evidence
         What each was scored by, in the order of the units; empty where nothing is scored.
     """
@@ -44,6 +46,7 @@ class Proposals:
     labels: str
     units: Mapping[ReviewItem, tuple[float, tuple[str, ...]]]
     threshold: float
+    flags: tuple[str, ...] = ()
     evidence: tuple[tuple[float, ...], ...] = ()
 
     @cached_property
@@ -96,7 +99,7 @@ def _read(case: Case, checkpoint: str) -> Proposals:
     units = {ReviewItem(case.id, ids[s.organ - 1], s.slab): s for s in record.scores}
     known = dict(sorted(units.items()))
     scores = {item: (s.score, s.reasons) for item, s in known.items()}
-    return Proposals(case, labels, scores, record.threshold, tuple(s.evidence for s in known.values()))
+    return Proposals(case, labels, scores, record.threshold, record.flags, tuple(s.evidence for s in known.values()))
 
 
 def _record(case: Case, checkpoint: str, labels: str) -> Record | None:

@@ -17,8 +17,10 @@ from napari_medaka_kd.networks.foreign import ForeignSettings, is_blended
 from napari_medaka_kd.networks.inputs import rescaled
 from napari_medaka_kd.project import MANUAL, Case, Project
 from napari_medaka_kd.quality.evidence import Reading, read
+from napari_medaka_kd.quality.facts import look_at
 from napari_medaka_kd.quality.learn import Labelled, Lesson, learn_quality, refit, unseen_scores
 from napari_medaka_kd.quality.quality import Quality, QualityScore
+from napari_medaka_kd.quality.reasons import Teller, details_of
 from napari_medaka_kd.quality.record import Record, save_record
 from napari_medaka_kd.review import Decision, ReviewItem, decision_for, fold, read_verdicts
 from napari_medaka_kd.segment.blended import make_segmenter
@@ -37,6 +39,8 @@ from napari_medaka_kd.volumes.label_store import generation, open_extra, open_un
 from napari_medaka_kd.volumes.store_array import own_cache
 from napari_medaka_kd.volumes.volume import Triple, Volume, whole
 
+from .anatomy import anatomy_of, overview_level, voxel_size_at
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -44,8 +48,6 @@ if TYPE_CHECKING:
     from napari_medaka_kd.segment.segmenter import Segmenter
 
 SPEED = "speed.json"  # in a checkpoint's folder: what segmenting took
-#: Quality is judged on the finest level of at most this many voxels: a few seconds and 1 GB an animal.
-_OVERVIEW = 16_000_000
 
 
 @dataclass(frozen=True)
@@ -113,18 +115,25 @@ def score(
     if not chosen:
         raise UserError(f"No case has labels by {checkpoint!r}.", f"Run: medaka-kd segment --checkpoint {checkpoint}.")
     quality = yield from _learned(project, card, settings, _asked_again(chosen, checkpoint))
-    evidence = {}
+    evidence, tellers = {}, {}
+    anatomy = anatomy_of(project)
     for done, case in enumerate(chosen):
         yield Progress("look at the proposed labels", done, len(chosen))
-        evidence[case.id] = quality.evidence(_reading(case, checkpoint))
+        overview = _Overview.of(case)
+        reading = overview.reading(checkpoint)
+        facts = look_at(reading.classes, reading.voxel_size, overview.scale)
+        evidence[case.id] = quality.evidence(reading, facts)
+        details = details_of(reading, quality.slab, quality.cohort, overview.scale)
+        tellers[case.id] = Teller(project.schema.names, details, anatomy.flags(facts), overview.scale)
     judged = _judged(project, checkpoint, {c: quality.judge(e) for c, e in evidence.items()})
     lessons = [lesson for units in judged.values() for lesson in units.values()]
     unseen = iter(unseen_scores(quality, lessons, settings).tolist())
     quality = refit(quality, lessons, settings)
     for case in chosen:
         honest = {unit: next(unseen) for unit in judged[case.id]}
-        scores = [replace(s, score=honest.get((s.organ, s.slab), s.score)) for s in quality.judge(evidence[case.id])]
-        save_record(_record(case, checkpoint, quality, tuple(scores)), case.folder, case.schema)
+        said = quality.judge(evidence[case.id], tellers[case.id])
+        scores = tuple(replace(s, score=honest.get((s.organ, s.slab), s.score)) for s in said)
+        save_record(_record(case, checkpoint, quality, scores, tellers[case.id]), case.folder, case.schema)
     yield Progress("look at the proposed labels", len(chosen), len(chosen))
     return tuple(case.id for case in chosen)
 
@@ -175,7 +184,8 @@ def _learned(project: Project, card: Checkpoint, settings: QualitySettings, aski
     predict = _Predictor(project, card, cases, asking)
     animals = [_Overview.of(case).labelled() for case in cases]
     small = settings.model_copy(update={"slab": _Overview.of(cases[0]).slab(settings.slab)})
-    quality = yield from learn_quality(animals, predict, project.schema.classes - 1, small)
+    anatomy = anatomy_of(project, cases)
+    quality = yield from learn_quality(animals, predict, project.schema.classes - 1, small, anatomy)
     quality.save(folder)
     return quality
 
@@ -224,18 +234,18 @@ class _Overview:
     level: int
     body: Body
     scale: float  # slices of level 0 in one of this level
+    voxel_size: Triple  # µm
 
     @classmethod
     def of(cls, case: Case) -> _Overview:
         volume = case.volume
-        sizes = [np.prod(level.shape) for level in volume.levels]
-        level = next((number for number, size in enumerate(sizes) if size <= _OVERVIEW), len(sizes) - 1)
+        level = overview_level(volume)
         scale = volume.scale(level)
         z, y, x = (
             slice(int(side.start // step), max(int(side.start // step) + 1, round(side.stop / step)))
             for side, step in zip(case.body.box, scale, strict=True)
         )
-        return cls(case, level, Body((z, y, x), case.body.window), scale[0])
+        return cls(case, level, Body((z, y, x), case.body.window), scale[0], voxel_size_at(volume, level))
 
     @property
     def volume(self) -> Volume:
@@ -248,7 +258,7 @@ class _Overview:
 
     def labelled(self) -> Labelled:
         classes = self.case.schema.to_classes(self.case.labels(MANUAL).volume.read(level=self.level))
-        return Labelled(self.case.volume.read(level=self.level), classes, self.body)
+        return Labelled(self.case.volume.read(level=self.level), classes, self.body, self.voxel_size)
 
     def reading(self, checkpoint: str) -> Reading:
         classes = self.case.schema.to_classes(self.case.labels(checkpoint).volume.read(level=self.level))
@@ -256,14 +266,11 @@ class _Overview:
         doubts = np.zeros(classes.shape, np.uint8) if doubt is None else doubt.read(level=self.level)
         again = open_extra(self.case.store, checkpoint, DISAGREEMENT)
         differ = None if again is None else again.read(level=self.level)
-        return read(self.case.volume.read(level=self.level), classes, doubts, self.body, differ)
+        found = read(self.case.volume.read(level=self.level), classes, doubts, self.body, differ)
+        return replace(found, voxel_size=self.voxel_size)
 
 
-def _reading(case: Case, checkpoint: str) -> Reading:
-    return _Overview.of(case).reading(checkpoint)
-
-
-def _record(case: Case, checkpoint: str, quality: Quality, scores: tuple[QualityScore, ...]) -> Record:
+def _record(case: Case, checkpoint: str, quality: Quality, scores: tuple[QualityScore, ...], teller: Teller) -> Record:
     """Scores in slices of level 0."""
     assert quality.classifier is not None
     scale, depth = _Overview.of(case).scale, case.volume.shape[0]
@@ -272,4 +279,5 @@ def _record(case: Case, checkpoint: str, quality: Quality, scores: tuple[Quality
         for score in scores
     )
     slab = round(quality.slab * scale)
-    return Record(checkpoint, generation(case.store, checkpoint), slab, quality.classifier.threshold, full)
+    flags = tuple(flag.sentence for flag in teller.flags)
+    return Record(checkpoint, generation(case.store, checkpoint), slab, quality.classifier.threshold, full, flags)

@@ -53,7 +53,12 @@ def _proposals(found: Census) -> str:
     )
 
 
+def _scans(found: Census) -> str:
+    return "" if found.unlabelled else "every animal has labels. Add scans without labels to learn from."
+
+
 _NEEDS: dict[str, Callable[[Census], str]] = {
     "self_training": lambda found: _labels(found) or _proposals(found),
     "shape_intensity": _labels,
+    "mean_teacher": lambda found: _labels(found) or _scans(found),
 }

@@ -50,6 +50,7 @@ ORDER_TIPS = {
     "random": "All are drawn at random: the quickest way to know how good the others are and when to stop.",
 }
 SHOWS = {"still open": "open", "flagged": "flagged", "judged": "judged", "all of them": "all"}
+_FLAGS = 3  # broken rules of anatomy that are written out; the tooltip has all
 _LOOKING = ("Next organ", "Organ before", "Overlay", "Outline", "Hide")  # keys without a button
 
 
@@ -156,9 +157,10 @@ class ReviewPanel(QWidget):
         self.strip.show_item(self.session.review.item)
         self.strip.mark(self.session.review.selection)
         name = "" if case is None else case.id
-        self.about_strip.setText(
-            f"{name} · dark: probably bad · bright: good" if heat else f"{name} is not under review."
-        )
+        told = f"{name} · dark: probably bad · bright: good" if heat else f"{name} is not under review."
+        flags = desk.flags(name) if desk is not None else ()
+        self.about_strip.setText("\n".join((told, *(f"⚠ {flag}" for flag in flags[:_FLAGS]))))
+        self.about_strip.setToolTip("\n".join(flags))
 
     # ---- what happens ------------------------------------------------------------------------------------------
 

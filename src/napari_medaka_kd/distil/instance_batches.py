@@ -1,0 +1,120 @@
+"""What an instance network is fed: random patches of scans with layers of instance ids, and of scans without."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_medaka_kd.networks.inputs import encode
+
+from . import augment
+from .losses import IGNORE
+from .stage import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy.typing as npt
+
+    from napari_medaka_kd.settings import AugmentSettings, NetworkSettings, PatchSettings
+    from napari_medaka_kd.volumes.body import Body
+    from napari_medaka_kd.volumes.volume import LazyArray, Region, Shape, Volume
+
+_SALT = 47
+
+
+@dataclass(frozen=True)
+class InstanceSource:
+    """One scan.
+
+    Attributes
+    ----------
+    layers
+        Label maps (z, y, x) of instance ids; an id is one thing in all of them, so that things may overlap. Empty
+        where nothing is known.
+    """
+
+    case: str
+    image: Volume
+    body: Body
+    layers: tuple[LazyArray, ...] = ()
+
+
+@dataclass(frozen=True)
+class InstanceBatch(Batch):
+    """A batch whose labelled rows come with ``layers``, (B, layers, Z, Y, X) int64 ids.
+
+    ``target`` is 1 where anything is, 0 elsewhere, ``IGNORE`` outside the scan.
+    """
+
+    layers: Tensor = field(default_factory=lambda: torch.zeros(0))
+
+
+@dataclass(frozen=True)
+class InstanceDiet:
+    """What the batches of one training are made of; patches are drawn evenly from scans and from places."""
+
+    labelled: tuple[InstanceSource, ...]
+    unlabelled: tuple[InstanceSource, ...]
+    unlabelled_rows: int
+    patches: PatchSettings
+    augment: AugmentSettings
+    network: NetworkSettings
+    seed: int
+
+    def batches(self) -> Callable[[int], Iterator[InstanceBatch]]:
+        """As :class:`Stage` wants them: a function of (seed, step)."""
+        return lambda first: (self._batch(step) for step in count(first))
+
+    def _batch(self, step: int) -> InstanceBatch:
+        rng = np.random.default_rng((self.seed, step, _SALT))
+        rows = self.unlabelled_rows if self.unlabelled else 0
+        drawn = [self._shown(self.labelled, rng) for _ in range(self.patches.batch)]
+        drawn += [self._shown(self.unlabelled, rng) for _ in range(rows)]
+        image, layers, inside = (torch.stack(parts) for parts in zip(*drawn, strict=True))
+        bend = augment.draw(self.augment, len(image), self.patches.patch, rng)
+        moved = [augment.bend_space(image, layer, inside, bend) for layer in layers.unbind(dim=1)]
+        clean, known = moved[0][0], moved[0][1] != IGNORE
+        known &= moved[0][2] > 0
+        ids = torch.stack([each[1].clamp_min(0) for each in moved], dim=1)
+        return InstanceBatch(
+            step=step,
+            labelled=self.patches.batch,
+            image=augment.bend_intensity(clean, bend),
+            target=torch.where(known, (ids > 0).any(dim=1).long(), IGNORE),
+            weight=known.float(),
+            clean=clean,
+            donor=torch.arange(len(image)),
+            pasted=torch.zeros_like(clean[:, :1], dtype=torch.bool),
+            animal=torch.zeros(len(image), dtype=torch.long),
+            layers=ids,
+        )
+
+    def _shown(self, sources: tuple[InstanceSource, ...], rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """(image, layers, whether inside the scan) of one patch."""
+        source, patch = sources[int(rng.integers(len(sources)))], self.patches.patch
+        free = [max(1, size - side + 1) for size, side in zip(source.image.shape, patch, strict=True)]
+        corner = rng.integers(0, free).tolist()
+        z, y, x = (slice(first, first + side) for first, side in zip(corner, patch, strict=True))
+        image = _padded(source.image.read((z, y, x)), patch, "edge")
+        most = max(1, max(len(each.layers) for each in self.labelled))
+        ids = np.zeros((most, *patch), np.int64)
+        for number, layer in enumerate(source.layers):
+            ids[number] = _padded(np.asarray(layer[z, y, x]), patch, "constant")
+        inside = _padded(np.ones(_cut((z, y, x), source.image.shape), np.float32), patch, "constant")
+        shown = encode(image, (z, y, x), source.body, self.network)
+        return torch.from_numpy(shown), torch.from_numpy(ids), torch.from_numpy(inside)
+
+
+def _cut(region: Region, shape: Shape) -> tuple[int, ...]:
+    return tuple(min(side.stop, size) - side.start for side, size in zip(region, shape, strict=True))
+
+
+def _padded(block: npt.NDArray[Any], patch: Shape, mode: Any) -> npt.NDArray[Any]:
+    """``block``, where the scan ends before it does, up to the size of ``patch``."""
+    return np.pad(block, [(0, side - size) for side, size in zip(patch, block.shape, strict=True)], mode=mode)

@@ -1,0 +1,170 @@
+"""Instances that may overlap: each a mask in a box of its own; from and to mask stacks and layers of a label map.
+
+A label map gives each voxel to one thing. Things that overlap lie in several label maps of the same scan, *layers*:
+within a layer none overlap, an id is one thing in all layers, and together they lose nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from .volume import extent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from .volume import Region, Shape
+
+_MOST = 65_535  # ids of a uint16 label map
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One thing.
+
+    Attributes
+    ----------
+    box
+        Where it lies, (z, y, x), as tightly as may be.
+    mask
+        (z, y, x) bool, which voxels of the box are its.
+    score
+        How sure who found it is, 0 … 1.
+    """
+
+    box: Region
+    mask: npt.NDArray[np.bool_]
+    score: float = 1.0
+
+    @property
+    def size(self) -> int:
+        """Voxels."""
+        return int(np.count_nonzero(self.mask))
+
+
+def instance(mask: npt.NDArray[np.bool_], corner: Shape = (0, 0, 0), score: float = 1.0) -> Instance | None:
+    """The thing whose ``mask`` (z, y, x) begins at voxel ``corner`` of the scan; ``None`` where the mask is empty."""
+    boxes = ndimage.find_objects(mask.view(np.uint8))
+    if not boxes:
+        return None
+    z, y, x = (slice(side.start + first, side.stop + first) for side, first in zip(boxes[0], corner, strict=True))
+    return Instance((z, y, x), mask[boxes[0]].copy(), score)
+
+
+def overlap(one: Instance, other: Instance) -> int:
+    """Voxels that both hold."""
+    common = _common(one.box, other.box)
+    if common is None:
+        return 0
+    mine, theirs = (each.mask[_within(common, each.box)] for each in (one, other))
+    return int(np.count_nonzero(mine & theirs))
+
+
+def likeness(one: Instance, other: Instance) -> float:
+    """Intersection over union, 0 … 1."""
+    both = overlap(one, other)
+    return both / (one.size + other.size - both) if both else 0.0
+
+
+def without_doubles(found: Iterable[Instance], alike: float) -> tuple[Instance, ...]:
+    """Those of ``found`` that are no more than ``alike`` (IoU) any surer one; the surest first."""
+    kept: list[Instance] = []
+    for each in sorted(found, key=lambda one: (-one.score, [side.start for side in one.box])):
+        if all(likeness(each, other) <= alike for other in kept):
+            kept.append(each)
+    return tuple(kept)
+
+
+def from_layers(layers: Sequence[npt.NDArray[Any]]) -> tuple[Instance, ...]:
+    """The things of ``layers``, label maps (z, y, x) of one shape, by rising id; an id in several layers is one thing.
+
+    A mask stack (things, z, y, x) of bool is not this: see :func:`from_stack`.
+    """
+    boxes: dict[int, list[tuple[int, Region]]] = {}
+    for number, layer in enumerate(layers):
+        ids = np.asarray(layer)
+        for place, box in enumerate(ndimage.find_objects(ids.astype(np.int32, copy=False)), start=1):
+            if box is not None:
+                boxes.setdefault(place, []).append((number, (box[0], box[1], box[2])))
+    return tuple(_joined(layers, which, boxes[which]) for which in sorted(boxes))
+
+
+def from_stack(masks: npt.NDArray[Any]) -> tuple[Instance, ...]:
+    """The things of a stack of masks, (things, z, y, x); empty ones are left out."""
+    made = (instance(np.asarray(mask) != 0) for mask in masks)
+    return tuple(each for each in made if each is not None)
+
+
+def layer_numbers(things: Sequence[Instance]) -> tuple[int, ...]:
+    """For each thing the first layer in which it lies over none of those before it."""
+    layers: list[list[Instance]] = []
+    numbers = []
+    for thing in things:
+        free = (number for number, layer in enumerate(layers) if not any(overlap(thing, other) for other in layer))
+        number = next(free, len(layers))
+        if number == len(layers):
+            layers.append([])
+        layers[number].append(thing)
+        numbers.append(number)
+    return tuple(numbers)
+
+
+def to_layers(things: Sequence[Instance], shape: Shape) -> tuple[PaintedLayer, ...]:
+    """Layers of ids 1, 2, … in the order of ``things``, see :func:`layer_numbers`; at least one, painted when read.
+
+    Raises
+    ------
+    ValueError
+        If there are more things than a 16-bit label map has ids.
+    """
+    if len(things) > _MOST:
+        raise ValueError(f"{len(things)} things do not fit ids up to {_MOST}")
+    numbers = layer_numbers(things)
+    return tuple(
+        PaintedLayer(shape, {which: thing for which, thing in enumerate(things, 1) if numbers[which - 1] == layer})
+        for layer in range(max(numbers, default=0) + 1)
+    )
+
+
+class PaintedLayer:
+    """A label map (z, y, x) uint16 of things that do not overlap, by id; a region is painted when it is read."""
+
+    dtype = np.dtype(np.uint16)
+
+    def __init__(self, shape: Shape, things: dict[int, Instance]) -> None:
+        self.shape, self.things = shape, things
+
+    def __getitem__(self, region: Region) -> npt.NDArray[np.uint16]:
+        """The ids of ``region``, three slices of step 1."""
+        z, y, x = (slice(*side.indices(size)) for side, size in zip(region, self.shape, strict=True))
+        ids = np.zeros(extent((z, y, x)), np.uint16)
+        for which, thing in self.things.items():
+            if (common := _common(thing.box, (z, y, x))) is not None:
+                ids[_within(common, (z, y, x))][thing.mask[_within(common, thing.box)]] = which
+        return ids
+
+
+def _joined(layers: Sequence[npt.NDArray[Any]], which: int, places: Sequence[tuple[int, Region]]) -> Instance:
+    z, y, x = (
+        slice(min(box[axis].start for _, box in places), max(box[axis].stop for _, box in places)) for axis in range(3)
+    )
+    mask = np.zeros(extent((z, y, x)), bool)
+    for number, _ in places:
+        mask |= np.asarray(layers[number][z, y, x]) == which
+    return Instance((z, y, x), mask)
+
+
+def _common(one: Region, other: Region) -> Region | None:
+    z, y, x = (slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
+    return (z, y, x) if all(side.start < side.stop for side in (z, y, x)) else None
+
+
+def _within(region: Region, box: Region) -> Region:
+    """``region`` counted from the corner of ``box``."""
+    z, y, x = (slice(a.start - b.start, a.stop - b.start) for a, b in zip(region, box, strict=True))
+    return z, y, x
