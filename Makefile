@@ -35,13 +35,15 @@ bench: .venv/.ready-dev  ## the demo with three seeds, the window, opening, conv
 	.venv/bin/python benchmarks/inference.py --folder medaka-bench
 	.venv/bin/python benchmarks/inference.py --folder medaka-bench --scene fish
 	.venv/bin/python benchmarks/forecast.py --rounds 3
+	.venv/bin/python benchmarks/verdicts.py --verdicts 1000000
 	.venv/bin/python benchmarks/patches.py --arms ours zarr-python "MONAI PersistentDataset" "MONAI CacheDataset"
 
-torture: .venv/.ready-dev  ## spoiled volumes by the thousand through every reader, 220 kills, a soak; make torture INPUTS=20000 SEED=1
+torture: .venv/.ready-dev  ## spoiled volumes by the thousand through every reader, 1220 kills, a soak; make torture INPUTS=20000 SEED=1
 	.venv/bin/python tests/volumes/hostile --inputs $(INPUTS) --seed $(SEED)
 	.venv/bin/python -m pytest -q -m compiler tests/networks
 	.venv/bin/python benchmarks/kills.py --kills 200 --worker-kills 20
 	.venv/bin/python benchmarks/soak_segment.py --volumes 200
+	.venv/bin/python benchmarks/verdict_kills.py --kills 1000 --writers 16 --verdicts 5000
 
 shots: .venv/.ready-dev  ## the pictures of docs/img, from the running program
 	tools/screen.sh .venv/bin/python tools/shots.py

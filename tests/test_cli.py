@@ -35,8 +35,10 @@ VERBS = [
     "init",
     "measure",
     "merge",
+    "methods",
     "pack",
     "organs",
+    "modality",
     "readiness",
     "sample",
     "score",
@@ -131,6 +133,17 @@ def test_there_are_no_other_verbs() -> None:
     assert sorted(command.__name__ for command in commands if command) == VERBS
 
 
+def test_verdicts_have_verbs_of_their_own() -> None:
+    (group,) = app.registered_groups
+    assert group.typer_instance is not None
+    names = [command.name or command.callback.__name__ for command in group.typer_instance.registered_commands]  # type: ignore[union-attr]
+    assert sorted(names) == ["check", "conflicts", "export", "import"]
+    for name in names:
+        result = CliRunner().invoke(app, ["verdicts", name, "--help"])
+        assert result.exit_code == 0
+        assert "--json" in result.stdout
+
+
 # --- the loop
 
 
@@ -175,13 +188,18 @@ def add_five_animals(project: Path, folder: Path) -> None:
     nifti, store = write_nifti(folder / "labelled-2.nii", two), write_nrrd(folder / "twos.nrrd", twos)
     assert told("add", project, nifti, "--labels", store)["case"] == "labelled-2"
     assert not told("add", project, write_hdf5(folder / "unlabelled-1.h5", three))["labelled"]
-    assert told("add", project, write_zarr(folder / "unlabelled-2.ome.zarr", four))["case"] == "unlabelled-2"
+    phase = told("add", project, write_zarr(folder / "unlabelled-2.ome.zarr", four), "--modality", "phase")
+    assert phase["case"] == "unlabelled-2"
     slices, truth = write_slices(folder / "slices", five), write_tiff(folder / "truth.tif", fives)
     size = ("--voxel-size", MICRONS, MICRONS, MICRONS)
     told("add", project, slices, "--labels", truth, "--id", "heldout", "--held-out", *size)
     for case in told("status", project)["cases"]:
         assert case["shape"] == [EDGE] * 3
         assert case["voxel_size_um"] == pytest.approx([MICRONS] * 3)
+    assert told("modality", project, "absorption", "labelled-1", "heldout")["cases"] == ["labelled-1", "heldout"]
+    kinds = [(case["case"], case["modality"]) for case in told("status", project)["cases"] if case["modality"]]
+    assert kinds == [("heldout", "absorption"), ("labelled-1", "absorption"), ("unlabelled-2", "phase")]
+    assert "absorption; held out" in medaka("status", project).stdout
     for number, scan in enumerate((one, two)):
         kept = open_project(project).case(f"labelled-{number + 1}")
         assert np.array_equal(kept.volume.read(), scan)

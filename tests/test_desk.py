@@ -107,6 +107,38 @@ def test_a_verdict_is_on_the_disk_when_the_call_returns(project: Project, desk: 
     assert item not in desk.queue()
 
 
+def test_a_verdict_names_what_was_judged_and_equal_labels_have_equal_names(project: Project, desk: Desk) -> None:
+    item, other = (next(i for i in desk.proposals if i.case == case) for case in desk.cases)
+    (first,), (second,) = desk.judge([item], "accepted"), desk.judge([other], "accepted")
+    by_command = verdict(project, Word("accepted", item.case, reviewer="bob"))
+    assert len(first.digest) == 64
+    assert first.digest == by_command.digest != second.digest
+    organ = item.organ
+    propose_anew(project, item.case, organ)
+    desk.reload()
+    (third,) = desk.judge([ReviewItem(item.case, organ)], "accepted")
+    propose_anew(project, item.case, organ)
+    desk.reload()
+    (fourth,) = desk.judge([ReviewItem(item.case, organ)], "accepted")
+    assert (third.labels, fourth.labels) == ("teacher.2", "teacher.3")
+    assert first.digest != third.digest == fourth.digest
+
+
+def test_what_people_painted_is_part_of_what_is_judged_where_it_lies(project: Project, desk: Desk) -> None:
+    case = "fish-01"
+    slab, far = (next(i for i in desk.proposals if i.case == case and i.slab == at) for at in (SLABS[0], SLABS[2]))
+    (before,), (other,) = desk.judge([slab], "accepted"), desk.judge([far], "accepted")
+    correction = begin_correction(project, slab, "teacher", "bob")
+    painted = correction.labels.copy()
+    painted[0, :2, :2] = slab.organ
+    assert correction.record(painted)
+    (said, *_) = drain(commit_correction(project, correction))
+    assert said.digest == before.digest
+    (after,), (same,) = desk.judge([slab], "accepted"), desk.judge([far], "accepted")
+    assert after.digest != before.digest
+    assert same.digest == other.digest
+
+
 def test_one_gesture_covers_a_slice_a_slab_an_organ_or_an_animal(desk: Desk) -> None:
     case = "fish-01"
     organ = next(item.organ for item in desk.proposals if item.slab == SLABS[1])

@@ -8,11 +8,12 @@ import pytest
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import drain
 from napari_medaka_kd.networks.checkpoint import Checkpoint
-from napari_medaka_kd.project import add_case, create_project
+from napari_medaka_kd.project import add_case, create_project, set_modality
 from napari_medaka_kd.settings import (
     DistilSettings,
     FitSettings,
     MeanTeacherSettings,
+    MutualSettings,
     NetworkSettings,
     PatchSettings,
     ShapeIntensitySettings,
@@ -20,6 +21,7 @@ from napari_medaka_kd.settings import (
 )
 from napari_medaka_kd.volumes.labels import LabelMap, LabelSchema
 from napari_medaka_kd.volumes.volume import Volume
+from napari_medaka_kd.workflow.requirements import census, missing
 from napari_medaka_kd.workflow.rounds import distil
 from napari_medaka_kd.workflow.teach import train
 
@@ -101,3 +103,62 @@ def test_cancelled_and_asked_again_it_ends_in_the_same_weights(project):
     asked = json.loads((project.folder / "runs" / "distil-two" / "asked.json").read_text())
     assert asked["facts"]["cases"] == ["lab", "wild"]
     assert Checkpoint.open(project.checkpoint("two")).weights_sha256 == undisturbed.weights_sha256
+
+
+MUTUAL = DISTIL.model_copy(update={"strategy": MutualSettings(width=2, unlabelled=1)})
+
+
+@pytest.fixture
+def two_modalities(project):
+    """Of phase one labelled scan, one without labels, one held out; of absorption the same and another labelled one."""
+    for case in project.cases:
+        set_modality(case, "phase")
+    kinds = (("one", True, False), ("two", True, False), ("plain", False, False), ("seen", True, True))
+    for seed, (case, labelled, held_out) in enumerate(kinds, start=5):
+        scan, labels = animal(seed)
+        made = drain(add_case(project, scan, labels if labelled else None, case, held_out=held_out))
+        set_modality(made, "absorption")
+    return project
+
+
+def test_a_student_of_two_modalities_is_for_the_one_with_fewer_labels(two_modalities):
+    card = drain(distil(two_modalities, "student", "", MUTUAL))
+    assert card.trained_on == ("lab", "one", "two", "wild")
+    assert card.history["target"] == "phase"
+    assert card.history["modalities"] == {"lab": "phase", "one": "absorption", "two": "absorption", "wild": "phase"}
+    assert card.network == LOOKS
+    card.load(two_modalities.checkpoint("student"))
+
+
+def test_both_segmentors_are_kept_where_an_ensemble_is_wanted(two_modalities):
+    both = MUTUAL.model_copy(update={"strategy": MutualSettings(width=2, ensemble=True, align=False)})
+    card = drain(distil(two_modalities, "student", "", both))
+    assert card.network.members == 2
+    assert len(card.load(two_modalities.checkpoint("student")).members) == 2
+
+
+def test_it_is_watched_on_animals_of_its_own_modality(two_modalities):
+    drain(distil(two_modalities, "student", "", MUTUAL))
+    alone = two_modalities.folder / "runs" / "distil-student" / "student" / "preview.npz"
+    assert alone.is_file()
+    set_modality(two_modalities.case("test"), "absorption")
+    drain(distil(two_modalities, "unwatched", "", MUTUAL))
+    assert not (two_modalities.folder / "runs" / "distil-unwatched" / "student" / "preview.npz").exists()
+
+
+def test_without_two_modalities_it_is_refused_in_a_sentence(project):
+    with pytest.raises(UserError, match="labelled animals of two modalities; there is: none"):
+        drain(distil(project, "student", "", MUTUAL))
+
+
+def test_what_is_missing_depends_on_the_modalities_that_are_named(two_modalities):
+    assert missing(MutualSettings(), census(two_modalities)) == ""
+    assert "no labelled animal is of the modality 'mri'" in missing(
+        MutualSettings(target="mri"), census(two_modalities)
+    )
+
+
+def test_other_strategies_learn_from_all_modalities_as_before(two_modalities):
+    card = drain(distil(two_modalities, "student", "", DISTIL))
+    assert card.trained_on == ("lab", "one", "plain", "two", "wild")
+    assert "modalities" not in card.history

@@ -275,7 +275,8 @@ def test_judging_in_a_pack_is_judging_in_the_project(
             desk.judge([ReviewItem("fish", item.organ, slab if how != "animal" else None)], word, seconds=2)
     said = read_verdicts(there.review_folder)
     log = VerdictLog(direct, "bob")
-    log.append_all([replace(v, item=replace(v.item, slab=expected(frame, v.item.slab))) for v in said])
+    home = [replace(v, item=replace(v.item, slab=expected(frame, v.item.slab)), digest=frame.digest) for v in said]
+    log.append_all(home)
     drain(merge(deep, there.folder))
     assert fold(read_verdicts(deep.review_folder)) == fold(read_verdicts(direct))
 

@@ -14,7 +14,7 @@ import pytest
 
 from napari_medaka_kd.errors import InvalidVolume, UserError
 from napari_medaka_kd.job import drain
-from napari_medaka_kd.project import MANUAL, Case, Project, add_case, create_project, open_project
+from napari_medaka_kd.project import MANUAL, Case, Project, add_case, create_project, open_project, set_modality
 from napari_medaka_kd.volumes.labels import LabelMap, LabelSchema
 from napari_medaka_kd.volumes.volume import Volume
 
@@ -255,3 +255,27 @@ def test_two_runs_never_share_a_folder(project: Project) -> None:
     runs = {project.new_run("train") for _ in range(5)}
     assert len(runs) == 5
     assert all(run.is_dir() and "-train" in run.name for run in runs)
+
+
+def test_the_modality_of_a_case_is_kept_and_all_else_stays(project: Project) -> None:
+    case = add(project, held_out=True)
+    assert case.modality == ""
+    before = json.loads((case.folder / "case.json").read_text())
+    assert set_modality(case, "phase") == project.case("fish-1")
+    assert project.case("fish-1").modality == "phase"
+    assert json.loads((case.folder / "case.json").read_text()) == {**before, "modality": "phase"}
+    assert set_modality(case, "").modality == project.case("fish-1").modality == ""
+
+
+def test_a_case_of_an_earlier_version_has_no_modality(project: Project) -> None:
+    case = add(project)
+    assert "modality" not in json.loads((case.folder / "case.json").read_text())
+    assert project.cases[0].modality == ""
+
+
+@pytest.mark.parametrize("name", ["phase contrast", "../up", "-", "x" * 65])
+def test_what_cannot_be_a_modality_is_refused_and_changes_nothing(project: Project, name: str) -> None:
+    case = add(project)
+    with pytest.raises(UserError, match="modality cannot be called"):
+        set_modality(case, name)
+    assert project.case("fish-1") == case

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_medaka_kd.errors import UserError
@@ -25,6 +27,7 @@ from napari_medaka_kd.review import (
     Verdict,
     VerdictLog,
     VerdictReader,
+    Verdicts,
     arrange,
     decision_for,
     fold,
@@ -34,6 +37,10 @@ from napari_medaka_kd.review import (
     verdict_for,
     verify_chain,
 )
+from napari_medaka_kd.review.rows import row_text
+from napari_medaka_kd.review.snapshot import SNAPSHOT
+from napari_medaka_kd.review.table import Table
+from napari_medaka_kd.review.verdict import by_time, write_time
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 WRITER = """
@@ -48,7 +55,7 @@ for number in range(int(sys.argv[4])):
 
 
 def at(second: float) -> str:
-    return (EPOCH + timedelta(seconds=second)).isoformat()
+    return write_time(EPOCH + timedelta(seconds=second))
 
 
 def verdict(
@@ -344,21 +351,23 @@ def test_a_log_that_is_not_there_cannot_be_verified(tmp_path: Path) -> None:
         verify_chain(tmp_path / "ann.sqlite")
 
 
-def test_processes_that_append_to_one_log_lose_nothing(tmp_path: Path) -> None:
-    writers = [start_writer(tmp_path, "ann", stem, 15) for stem in "abcd"]
+@pytest.mark.parametrize("names", [["ann"] * 4, ["ann", "bob", "eve", "zoe"]])
+def test_processes_that_append_at_once_lose_nothing(tmp_path: Path, names: list[str]) -> None:
+    writers = [start_writer(tmp_path, name, stem, 50) for name, stem in zip(names, "abcd", strict=True)]
     for writer in writers:
         writer.communicate()
     assert [writer.returncode for writer in writers] == [0] * 4
     found = [row.item.case for row in read_verdicts(tmp_path)]
-    assert sorted(found) == sorted(f"{stem}-{number}" for stem in "abcd" for number in range(15))
+    assert sorted(found) == sorted(f"{stem}-{number}" for stem in "abcd" for number in range(50))
     for stem in "abcd":
         own = [case for case in found if case.startswith(stem)]
-        assert own == [f"{stem}-{number}" for number in range(15)]
-    assert verify_chain(tmp_path / "ann.sqlite") == 60
+        assert own == [f"{stem}-{number}" for number in range(50)]
+    assert sum(map(verify_chain, tmp_path.glob("*.sqlite"))) == 200
 
 
 def test_a_kill_at_any_moment_loses_no_acknowledged_verdict(tmp_path: Path) -> None:
     acknowledged = []
+    beside = start_writer(tmp_path, "ann", "beside", 10_000)
     for kill in range(8):
         writer = start_writer(tmp_path, "ann", f"kill{kill}", 10_000)
         assert writer.stdout is not None
@@ -366,9 +375,11 @@ def test_a_kill_at_any_moment_loses_no_acknowledged_verdict(tmp_path: Path) -> N
         writer.kill()
         acknowledged += [f"kill{kill}-{int(line)}" for line in writer.communicate()[0].splitlines()]
         assert writer.returncode == -9
+    beside.kill()
+    acknowledged += [f"beside-{int(line)}" for line in beside.communicate()[0].splitlines()]
     found = [row.item.case for row in read_verdicts(tmp_path)]
     assert set(acknowledged) <= set(found)
-    assert len(found) - len(acknowledged) <= 8  # written, but killed before saying so
+    assert len(found) - len(acknowledged) <= 9  # written, but killed before saying so
     assert verify_chain(tmp_path / "ann.sqlite") == len(found)
 
 
@@ -434,11 +445,13 @@ def test_a_reader_sees_what_other_processes_append_and_reads_nothing_twice(tmp_p
     reader = VerdictReader(tmp_path)
     assert reader.read() == ()
     writers = [start_writer(tmp_path, name, name, 40) for name in ("ann", "bob")]
-    seen: tuple[Verdict, ...] = ()
+    seen, fresh = reader.read(), 0
     while any(writer.poll() is None for writer in writers):
         found = reader.read()
-        assert {id(row) for row in seen} <= {id(row) for row in found}
-        seen = found
+        new = found.since(seen)
+        assert new is not None
+        fresh, seen = fresh + len(new), found
+        assert fresh == len(seen)
     for writer in writers:
         writer.communicate()
     assert reader.read() == read_verdicts(tmp_path)
@@ -501,3 +514,146 @@ def test_damage_in_one_log_does_not_make_a_reader_forget_the_others(tmp_path: Pa
     broken.unlink()
     assert reader.read() == read_verdicts(tmp_path)
     assert len(reader.read()) == verify_chain(path) == 4
+
+
+again = st.builds(
+    lambda said, gesture: replace(said, gesture=gesture), verdicts, st.sampled_from([0, 0, 1, 2, 3])
+)  # undone, amended and given again, without and with a gesture
+logs = st.lists(again, max_size=25, unique_by=lambda row: (row.reviewer, row.time))  # as a log has them
+
+
+def in_columns(rows: list[Verdict]) -> Verdicts:
+    table = Table()
+    table.add([row_text(row) for row in rows])
+    return Verdicts(table)
+
+
+@given(st.lists(again, max_size=25), st.sampled_from([None, "", "teacher", "nobody"]))
+def test_folding_in_bulk_gives_what_folding_one_by_one_does(rows: list[Verdict], checkpoint: str | None) -> None:
+    assert fold(in_columns(rows), checkpoint) == fold(rows, checkpoint)
+
+
+@given(logs, st.sampled_from([None, "teacher"]))
+def test_a_bulk_answers_all_that_is_asked_of_a_standing(rows: list[Verdict], checkpoint: str | None) -> None:
+    one_by_one, bulk = fold(rows, checkpoint), fold(in_columns(rows), checkpoint)
+    assert len(bulk) == len(list(bulk)) == len(one_by_one)
+    for name in ("ann", "bob", "eve"):
+        assert sorted(bulk.last_gesture(name), key=by_time) == sorted(one_by_one.last_gesture(name), key=by_time)
+        assert list(bulk.latest_of(name)) == list(one_by_one.latest_of(name))
+    for decision in Decision:
+        assert sorted(bulk.said(decision), key=by_time) == sorted(one_by_one.said(decision), key=by_time)
+    for item in {row.item for row in rows}:
+        for asked in (item, ReviewItem(item.case, 1, (2, 6)), ReviewItem(item.case)):
+            assert bulk.covering(asked) == one_by_one.covering(asked)
+
+
+@given(logs, st.integers(0, 25))
+def test_what_is_added_to_a_bulk_counts_as_if_it_had_been_there(rows: list[Verdict], known: int) -> None:
+    grown, whole = fold(in_columns(rows[:known])), fold(rows)
+    for row in rows[known:]:
+        grown.add([row])
+    assert grown == whole
+    assert len(grown) == len(whole)
+    for name in ("ann", "bob"):
+        assert sorted(grown.last_gesture(name), key=by_time) == sorted(whole.last_gesture(name), key=by_time)
+        assert list(grown.latest_of(name)) == list(whole.latest_of(name))
+    assert sorted(grown.said(Decision.ACCEPTED), key=by_time) == sorted(whole.said(Decision.ACCEPTED), key=by_time)
+
+
+@given(st.lists(again, max_size=12))
+def test_verdicts_in_columns_come_back_in_the_order_of_their_time(rows: list[Verdict]) -> None:
+    assert in_columns(rows) == sorted(rows, key=by_time)
+
+
+anything = st.builds(
+    Verdict,
+    st.builds(ReviewItem, st.text(max_size=9) | st.just('a"{}'), st.integers(0, 9), slabs),
+    st.sampled_from(Decision),
+    st.text(max_size=9),
+    st.integers(0, 9).map(at),
+    st.floats(0, 1e9),
+    st.lists(st.text(max_size=20) | st.just('", "gesture": 7, "item": {}, "seconds": 1, "time": "'), max_size=2).map(
+        tuple
+    ),
+    st.text(max_size=9),
+    gesture=st.integers(0, 2**40),
+)
+
+
+@given(st.lists(anything, max_size=5), st.booleans())
+def test_any_words_survive_a_log_also_one_that_is_written_otherwise(rows: list[Verdict], otherwise: bool) -> None:
+    texts = [row_text(row) for row in rows]
+    table = Table()
+    table.add([json.dumps(json.loads(text), separators=(",", ":")) for text in texts] if otherwise else texts)
+    assert [row_text(row) for row in Verdicts(table)] == [row_text(row) for row in sorted(rows, key=by_time)]
+
+
+def test_rows_of_before_there_were_digests_are_still_read() -> None:
+    text = json.loads(row_text(verdict(ReviewItem("a", 1, (0, 8)))))
+    del text["digest"], text["gesture"]
+    table = Table()
+    table.add([json.dumps(text)])
+    assert [(row.digest, row.gesture) for row in Verdicts(table)] == [("", 0)]
+
+
+def many(folder: Path, count: int) -> VerdictLog:
+    log = VerdictLog(folder, "ann")
+    log.append_all([verdict(ReviewItem(f"fish-{n % 7}", n % 50, (n, n + 1)), second=n) for n in range(count)])
+    return log
+
+
+def test_a_snapshot_of_many_rows_gives_what_the_logs_do(tmp_path: Path) -> None:
+    log = many(tmp_path, 2500)
+    read = read_verdicts(tmp_path)
+    log.append(verdict(ReviewItem("fish-1", 1, (1, 2)), Decision.REJECTED, 9999))
+    again = read_verdicts(tmp_path)
+    assert len(again) == 2501
+    assert again[:2500] == tuple(read)
+    assert fold(again)[ReviewItem("fish-1", 1, (1, 2))].decision is Decision.REJECTED
+
+
+def test_what_is_in_a_snapshot_is_not_read_again_but_a_check_of_the_chain_reads_all(tmp_path: Path) -> None:
+    log = many(tmp_path, 2500)
+    read = tuple(read_verdicts(tmp_path))
+    database = sqlite3.connect(log.path)
+    database.executescript("DROP TRIGGER no_update; UPDATE verdicts SET verdict = '{}' WHERE row = 7;")
+    database.close()
+    assert read_verdicts(tmp_path) == read
+    with pytest.raises(UserError, match="row 7 is not what was written"):
+        verify_chain(log.path)
+    (tmp_path / SNAPSHOT).unlink()
+    with pytest.raises(UserError, match="row 7 is not what was written"):
+        read_verdicts(tmp_path)
+
+
+def test_few_rows_leave_no_snapshot(tmp_path: Path) -> None:
+    fill(tmp_path)
+    read_verdicts(tmp_path)
+    assert not (tmp_path / SNAPSHOT).exists()
+
+
+def test_a_snapshot_of_another_log_is_not_believed(tmp_path: Path) -> None:
+    many(tmp_path / "one", 2500)
+    many(tmp_path / "other", 2400)
+    read_verdicts(tmp_path / "one")
+    shutil.copy(tmp_path / "one" / SNAPSHOT, tmp_path / "other" / SNAPSHOT)
+    assert len(read_verdicts(tmp_path / "other")) == 2400
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 2**16), st.integers(0, 255))
+def test_a_damaged_snapshot_is_made_again(many_rows: Path, place: int, byte: int) -> None:
+    kept = many_rows / SNAPSHOT
+    whole = bytearray(kept.read_bytes())
+    whole[place % len(whole)] = byte
+    kept.write_bytes(whole[: place * 3] if byte % 2 else whole)
+    assert len(read_verdicts(many_rows)) == 2500
+    assert len(read_verdicts(many_rows)) == 2500
+
+
+@pytest.fixture(scope="module")
+def many_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("many")
+    many(folder, 2500)
+    read_verdicts(folder)
+    return folder

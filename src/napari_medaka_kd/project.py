@@ -52,12 +52,15 @@ class Case:
     ----------
     held_out
         Never trained on.
+    modality
+        How it was scanned, in a word of the lab's own; empty where nobody said.
     """
 
     id: str
     folder: Path
     schema: LabelSchema
     held_out: bool
+    modality: str = ""
 
     @property
     def store(self) -> Path:
@@ -153,7 +156,8 @@ class Project:
         raise FileExistsError(stem)
 
     def _open_case(self, folder: Path) -> Case:
-        return Case(folder.name, folder, self.schema, bool(_read_case(folder)["held_out"]))
+        card = _read_case(folder)
+        return Case(folder.name, folder, self.schema, card["held_out"], card["modality"])
 
 
 def create_project(folder: Path, name: str, schema: LabelSchema) -> Project:
@@ -243,6 +247,32 @@ def add_case(project: Project, scan: Volume, labels: LabelMap | None, case_id: s
     return project.case(case_id)
 
 
+def require_modality(modality: str) -> None:
+    """Refuse what cannot be the name of a modality.
+
+    Raises
+    ------
+    UserError
+        Unless it has up to 64 letters, digits, ``_ . -``, beginning with a letter or digit, or none at all.
+    """
+    if modality and not _CASE_ID.fullmatch(modality):
+        raise UserError(f"A modality cannot be called {modality!r}.", f"Use up to 64 letters, digits, .{_RULE}")
+
+
+def set_modality(case: Case, modality: str) -> Case:
+    """Note in ``case.json`` how the animal was scanned; empty: nobody says.
+
+    Raises
+    ------
+    UserError
+        As for :func:`require_modality`.
+    """
+    require_modality(modality)
+    card = {**_read_case(case.folder), "modality": modality}
+    replace_file(case.folder / CASE_FILE, json.dumps(card, indent=1).encode())
+    return replace(case, modality=modality)
+
+
 def write_case(folder: Path, scan: Volume, body: Body, held_out: bool) -> None:
     """Write what makes a case of a ``folder`` in which the scan and its labels lie already."""
     source = None if scan.source is None else str(scan.source)
@@ -258,7 +288,7 @@ def _read_case(folder: Path) -> dict[str, Any]:
         data = json.loads(file.read_text("utf-8"))
         _refuse_newer(data["format"], file)
         Body.from_json(data["body"])
-        return {**data, "held_out": bool(data["held_out"])}
+        return {**data, "held_out": bool(data["held_out"]), "modality": str(data.get("modality", ""))}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(file, error) from error
 

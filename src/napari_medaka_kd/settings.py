@@ -181,6 +181,11 @@ class StrategySettings(Settings):
 
     from_proposals: ClassVar[bool] = False
 
+    @property
+    def members(self) -> int:
+        """How many networks the student is made of."""
+        return 1
+
 
 class SelfTrainingSettings(StrategySettings):
     """Self-training with a quality classifier and pixel-wise distillation (arXiv 2302.12562)."""
@@ -227,8 +232,32 @@ class MeanTeacherSettings(StrategySettings):
     fall: float = knob(0.2, "Fall", "Share of the steps, the last ones, over which it goes out.", ge=0, le=1)
 
 
+class MutualSettings(StrategySettings):
+    """Mutual distillation between two modalities with image alignment (arXiv 2010.01532)."""
+
+    name: Literal["mutual"] = "mutual"
+    target: str = knob("", "Target", "Modality that the student is for; empty: the one with fewer labelled animals.")
+    assistant: str = knob("", "Assistant", "Modality that helps it; empty: the other one.")
+    assistants: int = knob(0, "Assistant patches", "Of the assistant in each step; 0: as many as of the target.", ge=0)
+    unlabelled: int = knob(4, "Unlabelled", "Patches of unlabelled target scans in each step.", ge=0)
+    align: bool = knob(True, "Alignment", "Whether assistant scans are made to look like target scans.")
+    width: int = knob(16, "Channels of alignment", "Of the networks that translate and that judge translations.", ge=1)
+    alignment_pace: float = knob(0.1, "Pace of alignment", "Their learning rate, as a share of the training's.", gt=0)
+    cycle_weight: float = knob(10.0, "Cycle", "Weight of coming back to the same scan.", ge=0)
+    feedback: float = knob(1.0, "Feedback", "How much what a segmentor says of translations moves them.", ge=0)
+    to_real: float = knob(1.0, "Synthetic teaches real", "Weight of the distillation on target scans, λ_sr.", ge=0)
+    to_synthetic: float = knob(1.0, "Real teaches synthetic", "Weight of that on translations, λ_rs.", ge=0)
+    ramp: float = knob(0.2, "Ramp", "Share of the steps over which both distillations come in.", ge=0, le=1)
+    ensemble: bool = knob(False, "Ensemble", "Keep both segmentors as a student of two members; costs twice the time.")
+
+    @property
+    def members(self) -> int:
+        return 2 if self.ensemble else 1
+
+
 AnyStrategy: TypeAlias = Annotated[
-    SelfTrainingSettings | ShapeIntensitySettings | MeanTeacherSettings, Field(discriminator="name")
+    SelfTrainingSettings | ShapeIntensitySettings | MeanTeacherSettings | MutualSettings,
+    Field(discriminator="name"),
 ]
 
 
@@ -250,6 +279,7 @@ def strategies() -> dict[str, tuple[str, type[AnyStrategy]]]:
         "self_training": ("Self-training", SelfTrainingSettings),
         "shape_intensity": ("Shape and intensity", ShapeIntensitySettings),
         "mean_teacher": ("Mean teacher", MeanTeacherSettings),
+        "mutual": ("Two modalities", MutualSettings),
     }
 
 

@@ -23,6 +23,7 @@ from napari_medaka_kd.settings import (
     DistilSettings,
     FitSettings,
     MeanTeacherSettings,
+    MutualSettings,
     NetworkSettings,
     PatchSettings,
     SelfTrainingSettings,
@@ -52,11 +53,13 @@ def animal(seed, shape=SHAPE):
     return scan.astype(np.float32), ids
 
 
-def source(seed, trust=None, slab=0):
+def source(seed, trust=None, slab=0, modality="bright"):
+    """Of any other modality than ``bright`` the scan has less contrast, and its air is grey."""
     scan, ids = animal(seed)
-    size = (10.0, 10.0, 10.0)
-    body = Body(whole(SHAPE), (0.0, 1.0))
-    return Source(f"fish{seed}", Volume((scan,), size), body, LabelMap(Volume((ids,), size), SCHEMA), trust, slab)
+    scan = scan if modality == "bright" else 0.1 + 0.8 * scan
+    size, body = (10.0, 10.0, 10.0), Body(whole(SHAPE), (0.0, 1.0))
+    labels = LabelMap(Volume((ids,), size), SCHEMA)
+    return Source(f"fish{seed}", Volume((scan,), size), body, labels, trust, slab, modality=modality)
 
 
 def patches(looks):
@@ -99,10 +102,15 @@ def learn(folder, steps, save_every, augment=AugmentSettings()):  # noqa: B008
 
 
 def study(strategy, folder, steps, save_every, augment=AugmentSettings()):  # noqa: B008
-    """(network, job) of a student's training by a strategy that needs nobody's proposals."""
+    """(network, job) of a student's training by a strategy that needs nobody's proposals.
+
+    Of more than one modality, the third animal is of another one than the student is for.
+    """
     nothing = np.zeros((1, SCHEMA.classes), np.float32)
     unlabelled = tuple(source(seed, nothing) for seed in (10, 11))
-    lesson = Lesson((source(1), source(2)), unlabelled, build(FLAT, SCHEMA.classes, seed=3), None, FLAT)
+    labelled = source(1), source(2)
+    labelled += (source(3, modality="dull"),) if isinstance(strategy, MutualSettings) else ()
+    lesson = Lesson(labelled, unlabelled, build(FLAT, SCHEMA.classes, seed=3), None, FLAT)
     played = run(folder, steps, save_every)
     settings = DistilSettings(patches=patches(FLAT), augment=augment, fit=played.settings, strategy=strategy)
     return lesson.student, distil(settings, lesson, played)
@@ -114,6 +122,7 @@ STUDIES = {
     "mean_teacher": MeanTeacherSettings(
         unlabelled=2, views=2, weight=1, feature_weight=0.1, rise=0.8
     ),  # the teacher lags
+    "mutual": MutualSettings(target="bright", unlabelled=1, assistants=2, width=4, to_real=0.3),
 }
 KINDS = {"supervise": teach, "self_training": learn} | {
     name: functools.partial(study, strategy) for name, strategy in STUDIES.items()

@@ -19,7 +19,7 @@ from napari_medaka_kd.gui.session import Session
 from napari_medaka_kd.gui.tasks import TasksWidget
 from napari_medaka_kd.job import Progress
 from napari_medaka_kd.networks.checkpoint import Checkpoint
-from napari_medaka_kd.project import Project
+from napari_medaka_kd.project import Project, set_modality
 from napari_medaka_kd.segment.cut import Cut
 from napari_medaka_kd.segment.kept import kept
 from napari_medaka_kd.segment.price import Prices, Written, load_of
@@ -103,6 +103,19 @@ def test_a_scan_that_is_dropped_is_asked_about_and_then_added(
     assert begun == [["add", str(taught.folder), file, "--id", "fish-7", "--held-out", "--voxel-size", "2", "1", "1"]]
 
 
+def test_the_modality_of_a_new_animal_is_asked_and_that_of_others_shown(
+    qtbot: Any, session: Session, taught: Project, begun: list[list[str]]
+) -> None:
+    set_modality(taught.case("labelled-00"), "phase")
+    panel = shown(qtbot, CasesPanel, session)
+    assert panel.table.item(3, 1).text() == "labelled, phase"
+    assert "modality: phase" in panel.table.item(3, 1).toolTip()
+    panel.scan.ask(Path("/scans/fish-8"))
+    panel.scan.modality.setText("absorption")
+    panel.scan.add()
+    assert begun == [["add", str(taught.folder), "/scans/fish-8", "--id", "fish-8", "--modality", "absorption"]]
+
+
 @pytest.mark.parametrize("name", ["fish-8", "fish-8.mha", "fish-8.h5::/entry/data"])
 def test_a_new_animal_is_called_like_its_folder_or_file(
     qtbot: Any, session: Session, taught: Project, begun: list[list[str]], name: str
@@ -182,6 +195,24 @@ def test_the_command_is_shown_and_begun_as_shown(
     wanted = ["distil", str(taught.folder), "--teacher", "teacher", "--name", "student"]
     assert begun == [[*wanted, "--strategy", "self_training", "--set", "strategy.temperature=3.0"]]
     assert panel.command.text.text().endswith("strategy.temperature=3.0")
+
+
+def test_what_a_strategy_lacks_is_said_by_what_its_form_says(
+    qtbot: Any, session: Session, make_project: Callable[..., Project]
+) -> None:
+    project = make_project(labelled=3)
+    for case, name in zip(project.cases[-3:], ("phase", "absorption", "mri"), strict=True):
+        set_modality(case, name)
+    session.open_project(project.folder)
+    panel = shown(qtbot, DistilPanel, session)
+    panel.strategy.setCurrentIndex(panel.strategy.findData("mutual"))
+    panel.strategy.activated.emit(0)
+    assert "more than two modalities" in panel.sentence.text()
+    assert not panel.start.isEnabled()
+    for knob, name in (("target", "phase"), ("assistant", "mri")):
+        panel.forms["mutual"].fields[knob].widget.setText(name)
+        panel.forms["mutual"].fields[knob].widget.editingFinished.emit()
+    assert panel.start.isEnabled()
 
 
 def test_what_is_missing_goes_to_the_front_of_the_queue(qtbot: Any, session: Session, taught: Project) -> None:

@@ -149,6 +149,31 @@ def test_the_session_line_counts_and_names_the_others(panel: ReviewPanel, review
     assert "with bob: 1 verdict" in panel.tally.text()
 
 
+def test_a_conflict_is_shown_beside_the_item_with_both_names_and_can_be_listed(
+    panel: ReviewPanel, reviewing: Session, tmp_path: Path
+) -> None:
+    item = reviewing.review.queue[0]
+    reviewing.show(item)
+    assert reviewing.project is not None
+    other = Session(Remembered(tmp_path / "other.json"), reviewer="bob")
+    other.open_project(reviewing.project.folder)
+    other.show(item)
+    other.judge("rejected", ["ragged"])
+    reviewing.judge("accepted")
+    reviewing.listen()
+    reviewing.show(item)
+    me = reviewing.review.reviewer
+    told = panel.card.said.text()
+    assert "in conflict" in told
+    assert f"{me} accepted" in told
+    assert "bob rejected (ragged)" in told
+    assert "1 in conflict" in panel.tally.text()
+    assert "agree on 0 of 1 items: too few for a kappa" in panel.tally.text()
+    panel.state.setCurrentIndex(panel.state.findData("disputed"))
+    panel.state.activated.emit(panel.state.currentIndex())
+    assert reviewing.review.queue == (item,)
+
+
 def test_the_list_is_the_queue_and_marks_the_item_on_show(panel: ReviewPanel, reviewing: Session) -> None:
     assert len(rows(panel)) == len(reviewing.review.queue)
     reviewing.step(3)

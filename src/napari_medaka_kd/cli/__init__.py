@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # In this order the help lists the verbs.
 # isort: off
-from . import scans, teacher, judging, packs, student, project  # noqa: F401
+from . import scans, teacher, judging, reviewers, packs, student, project  # noqa: F401
 from .app import app
 
 __all__ = ["app"]

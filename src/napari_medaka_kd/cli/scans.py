@@ -1,4 +1,4 @@
-"""Verbs about scans: demo, init, add, convert."""
+"""Verbs about scans: demo, init, add, modality, convert."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ def add(
     case: Annotated[str, typer.Option("--id", help="Name of the case; the file's if empty.")] = "",
     held_out: Annotated[bool, typer.Option("--held-out", help="Keep for evaluation; never trained on.")] = False,
     voxel_size: VoxelSize = None,
+    modality: Annotated[str, typer.Option("--modality", help="How it was scanned, in a word of your own.")] = "",
     as_json: Json = False,
 ) -> None:
     """Copy a scan into a project, with its labels if it has any."""
@@ -64,7 +65,7 @@ def add(
         from napari_medaka_kd.workflow.curate import Scan, name_case, open_project
         from napari_medaka_kd.workflow.curate import add as run
 
-        given = Scan(scan, labels, case or name_case(scan), held_out, voxel_size)
+        given = Scan(scan, labels, case or name_case(scan), held_out, voxel_size, modality)
         opened = open_project(project)
         made = play(run(opened, given))
         shape, (flags, warning) = made.volume.shape, flags_or_warning(opened)
@@ -73,6 +74,21 @@ def add(
         told += [f"Its labels may be wrong: {listed_flags(mine)}."] if mine else []
         facts = {"case": made.id, "shape": shape, "labelled": made.labelled, "flags": mine}
         say("\n".join(told), facts, as_json)
+
+
+@app.command()
+def modality(
+    project: ProjectFolder,
+    name: Annotated[str, typer.Argument(help="A word of your own, as phase or absorption; '' takes it back.")],
+    cases: Annotated[list[str], typer.Argument(metavar="CASE...", help="Names of the animals.")],
+    as_json: Json = False,
+) -> None:
+    """Note how animals were scanned, for strategies that learn across modalities."""
+    with plain_failures(as_json):
+        from napari_medaka_kd.workflow.curate import name_modality, open_project
+
+        changed = [case.id for case in name_modality(open_project(project), name, cases)]
+        say(f"{', '.join(changed)}: {name or 'no modality'}.", {"modality": name, "cases": changed}, as_json)
 
 
 @app.command()

@@ -47,6 +47,8 @@ class Source:
         Voxels in z of one slab.
     soft
         The teacher's soft labels, where they were kept; they stay on the disk.
+    modality
+        How it was scanned; empty where nobody said.
     """
 
     case: str
@@ -56,6 +58,7 @@ class Source:
     trust: npt.NDArray[np.float32] | None = None
     slab: int = 0
     soft: Channels | None = None
+    modality: str = ""
 
     def loaded(self) -> Source:
         """This animal, read into memory."""
@@ -133,6 +136,17 @@ class Diet:
         inside = _inside(patch.region, source.image.shape)
         weight = trusted(source, patch.region, target, self.rim) * inside
         return torch.from_numpy(block), torch.from_numpy(np.where(inside, target, IGNORE)), torch.from_numpy(weight)
+
+
+def side_by_side(main: Diet, **others: Diet) -> Callable[[int], Iterator[Batch]]:
+    """The batches of ``main``, and in ``beside`` those of ``others`` for the same steps."""
+    plays = [diet.batches() for diet in (main, *others.values())]
+
+    def play(first: int) -> Iterator[Batch]:
+        for batch, *rest in zip(*(each(first) for each in plays), strict=True):
+            yield replace(batch, beside=dict(zip(others, rest, strict=True)))
+
+    return play
 
 
 def reader(sources: Sequence[Source], settings: PatchSettings, rows: int, seed: tuple[int, ...]) -> PatchReader:

@@ -70,7 +70,7 @@ def fit(stage: Stage, run: Run) -> Job[None]:
                 learner.network.train()
                 with torch.autocast(device.type, precision, enabled=precision != torch.float32):
                     losses = learner.losses(batch.to(device))
-                values |= _step(learner, losses, optimizers[learner.name], rate, run.settings.clip)
+                values |= _step(learner, losses, optimizers[learner.name], rate * learner.pace, run.settings.clip)
             done = batch.step + 1
             stage.after_step(done)
             if stage.validate and (done % run.settings.validate_every == 0 or done == stage.steps):

@@ -13,6 +13,7 @@ from napari_medaka_kd.settings import DistilSettings
 from .lesson import Lesson
 from .stage import Run
 from .strategies.mean_teacher import mean_teacher
+from .strategies.mutual import mutual
 from .strategies.self_training import self_training
 from .strategies.shape_intensity import shape_intensity
 
@@ -22,6 +23,7 @@ STRATEGIES: dict[str, Strategy] = {
     "self_training": self_training,
     "shape_intensity": shape_intensity,
     "mean_teacher": mean_teacher,
+    "mutual": mutual,
 }
 
 

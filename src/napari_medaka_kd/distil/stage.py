@@ -36,6 +36,8 @@ class Batch:
     soft
         By row, the teacher's logits (classes, Z, Y, X) float32 in the geometry of ``clean``, up to a constant a voxel;
         for the rows of animals whose soft labels were kept.
+    beside
+        Batches of other animals for the same step, by name.
     """
 
     step: int
@@ -48,6 +50,7 @@ class Batch:
     pasted: Tensor
     animal: Tensor
     soft: Mapping[int, Tensor] = field(default_factory=dict)
+    beside: Mapping[str, Batch] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> Batch:
         """This batch on ``device``."""
@@ -55,7 +58,8 @@ class Batch:
             name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
         soft = {row: logits.to(device) for row, logits in self.soft.items()}
-        return replace(self, soft=soft, **moved)
+        beside = {name: batch.to(device) for name, batch in self.beside.items()}
+        return replace(self, soft=soft, beside=beside, **moved)
 
     def rest(self) -> Batch:
         """The rows after the labelled ones, as a batch of their own: pieces are exchanged among them alone."""
@@ -72,11 +76,18 @@ class Batch:
 
 @dataclass(frozen=True)
 class Learner:
-    """A network that is trained, and what it is trained by: named terms whose sum is minimised."""
+    """A network that is trained, and what it is trained by: named terms whose sum is minimised.
+
+    Attributes
+    ----------
+    pace
+        Its learning rate, as a share of the training's.
+    """
 
     name: str
     network: nn.Module
     losses: Callable[[Batch], dict[str, Tensor]]
+    pace: float = 1.0
 
 
 def nothing(_: int) -> None:

@@ -10,6 +10,8 @@ from qtpy.QtCore import QRectF, QSize, Qt
 from qtpy.QtGui import QPainter, QPen
 from qtpy.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
+from napari_medaka_kd.workflow.agreeing import worded_words
+
 from .marks import SIGNS, quality_colour, worded_organ, worded_quality, worded_slices
 from .parts import words
 
@@ -99,7 +101,8 @@ def worded_verdict(proposal: Proposal | None) -> str:
     if proposal is None or proposal.decision is None:
         return "no verdict yet"
     why = f": {', '.join(proposal.verdict_reasons)}" if proposal.verdict_reasons else ""
-    return f"{SIGNS[proposal.decision]} {proposal.decision} by {proposal.reviewer}{why}"
+    words = f"{SIGNS[proposal.decision]} {proposal.decision} by {proposal.reviewer}{why}"
+    return f"{words}\n⚡ in conflict: {worded_words(proposal.disputed)}" if proposal.disputed else words
 
 
 def worded_selection(schema: LabelSchema, items: tuple[ReviewItem, ...], shown: ReviewItem | None) -> str:

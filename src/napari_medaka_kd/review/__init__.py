@@ -1,14 +1,19 @@
 """What people said of a teacher's labels, the log that never loses it, and what to look at next."""
 
-from .log import VerdictLog, read_verdicts, verify_chain
+from .agreement import Agreement, Agreements, Conflict
+from .log import VerdictLog, read_verdicts, take_in, verify_chain
 from .lots import draw_lots
 from .order import Order, Ranking, Rhythm, arrange, pace, queue
 from .reader import VerdictReader
 from .standing import Standing, decision_for, fold, verdict_for
+from .table import Verdicts
 from .verdict import ALL_ORGANS, Decision, ReviewItem, Verdict, now
 
 __all__ = [
     "ALL_ORGANS",
+    "Agreement",
+    "Agreements",
+    "Conflict",
     "Decision",
     "Order",
     "Ranking",
@@ -18,6 +23,7 @@ __all__ = [
     "Verdict",
     "VerdictLog",
     "VerdictReader",
+    "Verdicts",
     "arrange",
     "decision_for",
     "draw_lots",
@@ -26,6 +32,7 @@ __all__ = [
     "pace",
     "queue",
     "read_verdicts",
+    "take_in",
     "verdict_for",
     "verify_chain",
 ]

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_medaka_kd.errors import UserError
 
 from .reader import VerdictReader
-from .rows import append_rows, opened, read_rows
+from .rows import CHUNK, START, append_rows, append_texts, opened, read_rows, row_text, texts_of
+from .verdict import by_time
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import sqlite3
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from .table import Verdicts
     from .verdict import Verdict
 
 _REVIEWER = re.compile(r"\w[\w .@-]{0,62}")
@@ -78,17 +82,48 @@ class VerdictLog:
         for verdict in verdicts:
             if verdict.reviewer != self.reviewer:
                 raise ValueError(f"a verdict of {verdict.reviewer!r} does not belong into the log of {self.reviewer!r}")
-        with opened(self.path) as database:
-            # EXTRA is FULL and syncs the folder once the journal is gone: after a power cut with FULL alone, the
-            # journal could be back and take an acknowledged verdict with it (sqlite.org/pragma.html, synchronous).
-            database.execute("PRAGMA synchronous = EXTRA")
-            database.execute("BEGIN IMMEDIATE")
-            with database:  # commits, or rolls back when something is raised
-                written = append_rows(database, verdicts, self.path)
-        return written
+        with _writing(self.path) as database:
+            return append_rows(database, verdicts, self.path)
 
 
-def read_verdicts(folder: Path) -> tuple[Verdict, ...]:
+def take_in(log: VerdictLog, verdicts: Iterable[Verdict]) -> int:
+    """Add verdicts of the past, as they are, to a file beside ``log``: ``<reviewer>+imported.sqlite``.
+
+    A log's own rows come in the order of time; these need not. All are on the disk when this returns, or none. Those
+    that the file has already are left out.
+
+    Returns
+    -------
+    How many were added.
+
+    Raises
+    ------
+    UserError
+        As for :meth:`VerdictLog.append`.
+    """
+    rows = dict.fromkeys(row_text(verdict) for verdict in sorted(verdicts, key=by_time))
+    with _writing(log.path.with_name(f"{log.reviewer}+imported.sqlite")) as database:
+        known = texts_of(database)
+        fresh = [text for text in rows if text not in known]
+        append_texts(database, fresh)
+    return len(fresh)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[sqlite3.Connection]:
+    """The only one who appends to the log at ``path``; what was appended is on the disk afterwards, or nothing is."""
+    with opened(path) as database:
+        # The journal stays, its header zeroed: four waits for the disk a gesture instead of six, for no name in the
+        # folder changes. EXTRA waits for that last one, too: else the journal could be back after a power cut and
+        # take an acknowledged verdict with it (sqlite.org/pragma.html, synchronous and journal_mode).
+        database.execute("PRAGMA journal_mode = PERSIST")
+        database.execute("PRAGMA synchronous = EXTRA")
+        database.execute("BEGIN IMMEDIATE")
+        with database:  # commits, or rolls back when something is raised
+            yield database
+
+
+def read_verdicts(folder: Path) -> Verdicts:
     """The verdicts of all reviewers in ``folder``, in the order of their time; none if there is no such folder.
 
     Raises
@@ -109,5 +144,7 @@ def verify_chain(path: Path) -> int:
     """
     if not path.is_file():
         raise UserError(f"There is no log {str(path)!r}.", "Name a file of the project's review folder.")
-    found = read_rows(path)
-    return found[1].row if found else 0
+    texts, mark = read_rows(path) or ([], START)
+    while len(texts) == CHUNK:
+        texts, mark = read_rows(path, mark) or ([], mark)
+    return mark.row

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from napari_medaka_kd.errors import UserError
 
-from .verdict import Decision, ReviewItem, Verdict, write_time
+from .verdict import Decision, write_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from .verdict import Verdict
+
 FORMAT = 1
+CHUNK = 50_000  # rows that are read at once: a third of a second in which nobody can append
 _PATIENCE = 30.0  # seconds that an append waits for others to finish theirs
 
 
@@ -33,49 +36,73 @@ class Mark:
 START = Mark()
 
 
-def read_rows(path: Path, after: Mark = START) -> tuple[list[Verdict], Mark] | None:
-    """The rows behind ``after`` in the order they were written, every one of them checked, and the last one's mark.
+def read_rows(path: Path, after: Mark = START) -> tuple[list[str], Mark] | None:
+    """The next rows behind ``after``, at most :data:`CHUNK`, as they were written, and the mark of the last one.
 
-    ``None`` where the log does not hold the marked row: it is another one, and to be read from the start.
+    The hash of each was checked. ``None`` where the log does not hold the marked row: it is another one, and to be read
+    from the start.
 
     Raises
     ------
     UserError
         If the log is damaged, its chain is broken, or a newer version wrote it.
     """
-    ask = "SELECT row, verdict, hash FROM verdicts WHERE row >= ? ORDER BY row"
-    with opened(path) as database:
-        rows = database.execute(ask, (after.row,)).fetchall() if _has_table(database) else []
-    if after.row and (not rows or (rows[0][0], rows[0][2]) != (after.row, after.hash)):
-        return None
-    verdicts, link = [], after.hash
+    ask = "SELECT row, verdict, hash FROM verdicts WHERE row >= ? ORDER BY row LIMIT ?"
     known = min(after.row, 1)
+    with opened(path) as database:
+        rows = database.execute(ask, (after.row, CHUNK + known)).fetchall() if _has_table(database) else []
+    if known and (not rows or (rows[0][0], rows[0][2]) != (after.row, after.hash)):
+        return None
+    texts, link = [], after.hash
     for number, (row, text, written) in enumerate(rows[known:], start=after.row + 1):
-        link = _link(link, text)
+        link = sha256(f"{link}\n{text}".encode()).hexdigest()
         if row != number or link != written:
-            raise _damaged(path, f"row {number} is not what was written")
-        verdicts.append(_from_json(text, path))
-    return verdicts, Mark(after.row + len(verdicts), link)
+            raise damaged(path, f"row {number} is not what was written")
+        texts.append(text)
+    return texts, Mark(after.row + len(texts), link)
 
 
 def append_rows(database: sqlite3.Connection, verdicts: Sequence[Verdict], path: Path) -> tuple[Verdict, ...]:
     """Add ``verdicts`` as one gesture, linked to the last row and later than it; the caller holds the lock."""
-    _create(database)
-    last = database.execute("SELECT row, verdict, hash FROM verdicts ORDER BY row DESC LIMIT 1").fetchone()
-    before, link = (last[0], last[2]) if last else (START.row, START.hash)
-    earliest = _from_json(last[1], path).instant + timedelta(microseconds=1) if last else None
-    gesture, written = before + 1, []
-    for row, verdict in enumerate(verdicts, start=gesture):
+    last = _last(database)
+    earliest = _instant(last[1], path) + timedelta(microseconds=1) if last else None
+    gesture, written = (last[0] if last else 0) + 1, []
+    for verdict in verdicts:
         instant = verdict.instant.astimezone(UTC)
         instant = instant if earliest is None else max(instant, earliest)
         earliest = instant + timedelta(microseconds=1)
         own = verdict.gesture or (0 if verdict.decision is Decision.UNDONE else gesture)
-        said = replace(verdict, time=write_time(instant), gesture=own)
-        text = json.dumps(asdict(said), ensure_ascii=False, sort_keys=True)
-        link = _link(link, text)
-        database.execute("INSERT INTO verdicts VALUES (?, ?, ?)", (row, text, link))
-        written.append(said)
+        written.append(replace(verdict, time=write_time(instant), gesture=own))
+    append_texts(database, map(row_text, written))
     return tuple(written)
+
+
+def append_texts(database: sqlite3.Connection, texts: Iterable[str]) -> None:
+    """Add rows as they are, linked to the last row; the caller holds the lock."""
+    last = _last(database)
+    row, link = (last[0], last[2]) if last else (START.row, START.hash)
+    for number, text in enumerate(texts, start=row + 1):
+        link = sha256(f"{link}\n{text}".encode()).hexdigest()
+        database.execute("INSERT INTO verdicts VALUES (?, ?, ?)", (number, text, link))
+
+
+def texts_of(database: sqlite3.Connection) -> set[str]:
+    """All rows as they are."""
+    _create(database)
+    return {text for (text,) in database.execute("SELECT verdict FROM verdicts")}
+
+
+def _last(database: sqlite3.Connection) -> tuple[int, str, str] | None:
+    """The last row, of a table that is made if there is none."""
+    _create(database)
+    found: tuple[int, str, str] | None
+    found = database.execute("SELECT row, verdict, hash FROM verdicts ORDER BY row DESC LIMIT 1").fetchone()
+    return found
+
+
+def row_text(verdict: Verdict) -> str:
+    """What the log has of a verdict."""
+    return json.dumps(asdict(verdict), ensure_ascii=False, sort_keys=True)
 
 
 @contextmanager
@@ -92,7 +119,7 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
             "Check free space and permissions, and that no other program holds the file.",
         ) from error
     except sqlite3.DatabaseError as error:
-        raise _damaged(path, str(error)) from error
+        raise damaged(path, str(error)) from error
 
 
 def _refuse_newer(database: sqlite3.Connection, path: Path) -> None:
@@ -121,25 +148,15 @@ def _has_table(database: sqlite3.Connection) -> bool:
     return database.execute("SELECT 1 FROM sqlite_master WHERE name = 'verdicts'").fetchone() is not None
 
 
-def _damaged(path: Path, reason: str) -> UserError:
+def damaged(path: Path, reason: str) -> UserError:
     return UserError(
         f"The review log {str(path)!r} is damaged: {reason}.",
         "Restore it from a backup, or move it out of the folder to go on without it.",
     )
 
 
-def _link(before: str, text: str) -> str:
-    return hashlib.sha256(f"{before}\n{text}".encode()).hexdigest()
-
-
-def _from_json(text: str, path: Path) -> Verdict:
+def _instant(text: str, path: Path) -> datetime:
     try:
-        data = json.loads(text)
-        item = data.pop("item")
-        slab = None if item["slab"] is None else (int(item["slab"][0]), int(item["slab"][1]))
-        data["item"] = ReviewItem(item["case"], item["organ"], slab)
-        data["decision"] = Decision(data["decision"])
-        data["reasons"] = tuple(data["reasons"])
-        return Verdict(**data)
+        return datetime.fromisoformat(json.loads(text)["time"]).astimezone(UTC)
     except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, f"a row is no verdict ({error})") from error
+        raise damaged(path, f"its last row is no verdict ({error})") from error

@@ -68,7 +68,11 @@ class Verdict:
     reasons
         Why, in words.
     checkpoint, labels
-        Who made the labels that were judged, and their generation (``teacher.3``).
+        Who made the labels that were judged, and their generation (``teacher.3``); for ``CORRECTED`` the one that was
+        made by painting.
+    digest
+        Hash of the labels that were on show, see :func:`~napari_medaka_kd.workflow.judged.judged`: the same digest, the
+        same thing judged. Empty in logs of version 0.1 and where a label map has no index of its organs.
     gesture
         What a reviewer said at once shares one number, which their log gives; 0: not given yet. A later row of the same
         gesture on the same item replaces the former, or takes just that one back.
@@ -85,6 +89,7 @@ class Verdict:
     reasons: tuple[str, ...] = ()
     checkpoint: str = ""
     labels: str = ""
+    digest: str = ""
     gesture: int = field(default=0, compare=False)
     drawn: str = ""
 
@@ -118,5 +123,5 @@ def by_time(verdict: Verdict) -> tuple[Any, ...]:
     """Sort key: by time; at the same instant by all the rest, so that the order they came in never matters."""
     return (
         verdict.instant, verdict.reviewer, verdict.item, verdict.decision, verdict.seconds,
-        verdict.reasons, verdict.checkpoint, verdict.labels, verdict.time,
+        verdict.reasons, verdict.checkpoint, verdict.labels, verdict.digest, verdict.time,
     )  # fmt: skip

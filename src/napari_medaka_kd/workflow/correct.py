@@ -35,6 +35,7 @@ from napari_medaka_kd.volumes.volume import extent
 from .corrected import lay_over
 from .correction import Correction
 from .crop import crop_region
+from .judged import judged
 from .pack_card import refuse_in_pack
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def commit_correction(
             _settle(project, marker, case)
         patch = yield from _make_patch(project, case, correction)
         made = yield from prepare_patch(case.store, REVIEWED, patch, case.schema)
-        verdicts = _verdicts(correction, made, seconds, drawn)
+        verdicts = _verdicts(project, correction, made, seconds, drawn)
         marker = correction.journal.path.with_suffix(".commit")
         with _saying():
             replace_file(marker, json.dumps(_describe(verdicts[0])).encode())
@@ -229,20 +230,23 @@ def _box(mask: npt.NDArray[np.bool_], part: Region) -> list[Region]:
     return [(sides[0], sides[1], sides[2])]
 
 
-def _verdicts(correction: Correction, made: str, seconds: float, drawn: str) -> tuple[Verdict, ...]:
-    item, organs = correction.item, correction.touched()
+def _verdicts(project: Project, correction: Correction, made: str, seconds: float, drawn: str) -> tuple[Verdict, ...]:
+    case, organs = project.case(correction.item.case), correction.touched()
+    proposed = generation(case.store, correction.checkpoint)
+    items = [ReviewItem(case.id, organ, correction.item.slab) for organ in organs]
     return tuple(
         Verdict(
-            item=ReviewItem(item.case, organ, item.slab),
+            item=item,
             decision=Decision.CORRECTED,
             reviewer=correction.reviewer,
             time=now(),
             seconds=seconds / len(organs),
             checkpoint=correction.checkpoint,
             labels=made,
-            drawn=drawn if organ == item.organ else "",
+            digest=judged(project, case, proposed, item),
+            drawn=drawn if item == correction.item else "",
         )
-        for organ in organs
+        for item in items
     )
 
 
@@ -288,8 +292,8 @@ def _settle(project: Project, marker: Path, case: Case) -> None:
     card = _read_marker(marker)
     if card.get("case") != case.id:
         return
-    said = (verdict for verdict in read_verdicts(project.review_folder) if verdict.decision is Decision.CORRECTED)
-    if any(_describe(verdict) == card for verdict in said):
+    said = read_verdicts(project.review_folder).of_items_with(Decision.CORRECTED)
+    if any(verdict.decision is Decision.CORRECTED and _describe(verdict) == card for verdict in said):
         _finish(case, card["labels"], marker)
     else:
         marker.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medaka_kd.project import REVIEWED
-from napari_medaka_kd.review import ALL_ORGANS, Decision, Standing, Verdict, VerdictReader
+from napari_medaka_kd.review import ALL_ORGANS, Decision, Standing, Verdict, VerdictReader, Verdicts
 from napari_medaka_kd.volumes.label_list import split_name
 from napari_medaka_kd.volumes.label_patch import open_held_labels
 from napari_medaka_kd.volumes.labels import LabelMap
@@ -120,7 +120,7 @@ class _Watch:
 
     def __init__(self, folder: Path) -> None:
         self._reader, self._lock = VerdictReader(folder), Lock()
-        self._seen: tuple[Verdict, ...] | None = None
+        self._seen: Verdicts | None = None
         self._found: Mapping[str, tuple[Verdict, ...]] = {}
 
     def corrections(self) -> Mapping[str, tuple[Verdict, ...]]:
@@ -136,11 +136,11 @@ def _watch(folder: Path) -> _Watch:
     return _Watch(folder)
 
 
-def _find(verdicts: Iterable[Verdict]) -> Mapping[str, tuple[Verdict, ...]]:
+def _find(verdicts: Verdicts) -> Mapping[str, tuple[Verdict, ...]]:
     """What was taken back is told checkpoint by checkpoint, for so it was said."""
     found: defaultdict[str, list[Verdict]] = defaultdict(list)
     by_checkpoint: defaultdict[str, list[Verdict]] = defaultdict(list)
-    for verdict in verdicts:
+    for verdict in verdicts.of_items_with(Decision.CORRECTED):
         by_checkpoint[verdict.checkpoint].append(verdict)
     for said in by_checkpoint.values():
         for verdict in Standing(said).said(Decision.CORRECTED):

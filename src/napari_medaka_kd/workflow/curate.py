@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import getpass
 import tomllib
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import Job, Progress
-from napari_medaka_kd.project import Case, Project, add_case, create_project
+from napari_medaka_kd.project import Case, Project, add_case, create_project, require_modality, set_modality
 from napari_medaka_kd.project import open_project as open_project
 from napari_medaka_kd.quality.record import FILE, open_record
 from napari_medaka_kd.quality.rules import FILE as RULES
 from napari_medaka_kd.review import Decision, ReviewItem, Verdict, VerdictLog, fold, now, read_verdicts
+from napari_medaka_kd.review.share import warn_of_share
 from napari_medaka_kd.volumes.atomic import replace_file
 from napari_medaka_kd.volumes.label_store import generation
 from napari_medaka_kd.volumes.labels import LabelSchema
 from napari_medaka_kd.volumes.open import open_labels, open_volume, split_inside
 
+from .agreeing import agreement_facts, company
 from .anatomy import carried_rules, facts_of, flags_or_warning, listed
+from .judged import judged
 from .pack_card import is_pack
 from .stopping import stop_rule
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -50,6 +53,8 @@ class Scan:
         The id it gets.
     voxel_size
         (z, y, x) in µm, where the file does not say.
+    modality
+        How it was scanned, in a word of the lab's own.
     """
 
     file: Path
@@ -57,6 +62,7 @@ class Scan:
     case: str
     held_out: bool = False
     voxel_size: tuple[float, float, float] | None = None
+    modality: str = ""
 
 
 def name_case(file: Path) -> str:
@@ -66,13 +72,27 @@ def name_case(file: Path) -> str:
 
 def add(project: Project, scan: Scan) -> Job[Case]:
     """Copy ``scan``, and the organ labels of it if there are any, into ``project``; what these show is kept, too."""
+    require_modality(scan.modality)
     opened = open_volume(scan.file, scan.voxel_size)
     labels = open_labels(scan.labels, project.schema, scan.voxel_size) if scan.labels is not None else None
     made = yield from add_case(project, opened, labels, scan.case, scan.held_out)
+    if scan.modality:
+        made = set_modality(made, scan.modality)
     if made.labelled:
         yield Progress("look at the labels", 0, 0)
         facts_of(made)
     return made
+
+
+def name_modality(project: Project, modality: str, cases: Sequence[str]) -> tuple[Case, ...]:
+    """Note how ``cases`` were scanned; an empty ``modality``: nobody says.
+
+    Raises
+    ------
+    UserError
+        If a case is not known, in which case none is changed, or a modality cannot be called so.
+    """
+    return tuple(set_modality(case, modality) for case in [project.case(name) for name in cases])
 
 
 @dataclass(frozen=True)
@@ -115,15 +135,20 @@ def verdict(project: Project, word: Word) -> Verdict:
     _require_slices(case, word.slab)
     if word.decision not in set(Decision):
         raise UserError(f"{word.decision!r} is no verdict.", f"Say one of: {', '.join(Decision)}.")
+    item, labels = (
+        ReviewItem(case.id, _organ_id(project.schema, word.organ), word.slab),
+        generation(case.store, word.checkpoint),
+    )
     given = Verdict(
-        item=ReviewItem(case.id, _organ_id(project.schema, word.organ), word.slab),
+        item=item,
         decision=Decision(word.decision),
         reviewer=word.reviewer or getpass.getuser(),
         time=now(),
         seconds=word.seconds,
         reasons=word.reasons,
         checkpoint=word.checkpoint,
-        labels=generation(case.store, word.checkpoint),
+        labels=labels,
+        digest=judged(project, case, labels, item),
     )
     return VerdictLog(project.review_folder, given.reviewer).append(given)
 
@@ -164,6 +189,12 @@ class Status:
         What to do next, in one sentence.
     warning
         Why anatomy could not be looked at; empty where it could.
+    agreement
+        Of each two reviewers who judged the same things: their names, how many items, Cohen's kappa, and a sentence.
+    conflicts
+        On how many items reviewers disagree.
+    warnings
+        What is amiss with the folder, in sentences.
     unreviewed
         By checkpoint what is known of its proposals that nobody looked at, in a sentence.
     """
@@ -175,13 +206,16 @@ class Status:
     verdicts: dict[str, int]
     next: str
     warning: str = ""
+    agreement: tuple[dict[str, object], ...] = ()
+    conflicts: int = 0
+    warnings: tuple[str, ...] = ()
     unreviewed: dict[str, str] = field(default_factory=dict)
 
     def text(self) -> str:
         """As a person reads it."""
         lines = [f"{self.name}: {len(self.organs)} organs, {len(self.cases)} cases"]
         for case in self.cases:
-            words = [str(case["shape"]), "held out" if case["held_out"] else ""]
+            words = [str(case["shape"]), str(case["modality"]), "held out" if case["held_out"] else ""]
             words += [f"labels: {', '.join(map(str, case['labels']))}" if case["labels"] else "no labels"]  # type: ignore[call-overload]
             lines.append(f"  {case['case']}: {'; '.join(word for word in words if word)}")
             if case["flags"]:
@@ -190,28 +224,35 @@ class Status:
         lines.append(f"verdicts: {', '.join(f'{n} {d}' for d, n in self.verdicts.items()) or 'none'}")
         lines += [f"{checkpoint}: {known}" for checkpoint, known in self.unreviewed.items()]
         lines += [self.warning] if self.warning else []
-        return "\n".join([*lines, f"Next: {self.next}"])
+        lines += [f"  {pair['sentence']}" for pair in self.agreement]
+        lines += [f"  {self.conflicts} in conflict: medaka-kd verdicts conflicts PROJECT"] if self.conflicts else []
+        return "\n".join([*lines, *self.warnings, f"Next: {self.next}"])
 
 
 def status(project: Project) -> Status:
     """Look at ``project``; nothing is changed."""
-    verdicts = Counter(str(v.decision) for v in fold(read_verdicts(project.review_folder)).values())
     flags, warning = flags_or_warning(project)
+    verdicts = {str(said): count for said, count in fold(read_verdicts(project.review_folder)).decisions().items()}
+    agreeing = company(project)
+    pairs = [agreement_facts(project.schema, one) | {"sentence": one.sentence()} for one in agreeing.between]
     cases = tuple(
         {
             "case": case.id,
             "shape": case.volume.shape,
             "voxel_size_um": case.volume.voxel_size,
             "held_out": case.held_out,
+            "modality": case.modality,
             "labels": case.label_names,
             "scored": (case.folder / FILE).is_file(),
             "flags": flags.get(case.id, ()),
         }
         for case in project.cases
     )
-    known = _unreviewed(project, any(verdicts.values()))
-    facts = (project.name, project.schema.names, cases, project.checkpoints, dict(verdicts), _next(project))
-    return Status(*facts, warning, known)
+    return Status(
+        project.name, project.schema.names, cases, project.checkpoints, verdicts, _next(project), warning,
+        tuple(pairs), len(agreeing.conflicts), warn_of_share(project.review_folder),
+        _unreviewed(project, any(verdicts.values())),
+    )  # fmt: skip
 
 
 def _unreviewed(project: Project, judged: bool) -> dict[str, str]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import getpass
 import itertools
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.review import (
@@ -24,11 +23,14 @@ from napari_medaka_kd.review import (
     now,
 )
 
+from .agreeing import compare
 from .course import Course
+from .judged import judged
 from .looks import Looks
 from .proposals import Proposals, read_proposals
+from .shown import Filter, Grid, Proposal
 from .stopping import accept_from, rank, review_settings
-from .tally import Tally, count, state
+from .tally import Tally, count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -38,78 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Decision", "Desk", "Filter", "Grid", "Order", "Proposal", "ReviewItem", "Tally", "Verdict"]
 
 
-@dataclass(frozen=True)
-class Proposal:
-    """One thing to judge, and what was said of it so far.
-
-    Attributes
-    ----------
-    score
-        How likely a person would accept it, 0…1; NaN where nobody scored it.
-    reasons
-        Why it scores low, in words.
-    decision, reviewer, verdict_reasons
-        The finest verdict that covers it, who gave it, and why; ``None`` and empty where there is none.
-    """
-
-    item: ReviewItem
-    score: float
-    reasons: tuple[str, ...] = ()
-    decision: Decision | None = None
-    reviewer: str = ""
-    verdict_reasons: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Filter:
-    """Which proposals to look at.
-
-    Attributes
-    ----------
-    organ
-        Organ id; 0: any.
-    case
-        Id of the animal; empty: any.
-    show
-        ``open``: without a verdict; ``flagged``: where somebody was unsure; ``judged``: accepted, rejected, corrected.
-    """
-
-    organ: int = 0
-    case: str = ""
-    show: Literal["open", "flagged", "judged", "all"] = "open"
-
-    def takes(self, proposal: Proposal) -> bool:
-        """Whether ``proposal`` is of the organ and the animal, and judged or not as asked."""
-        return self.is_about(proposal.item) and self.show in ("all", state(proposal.decision))
-
-    def is_about(self, item: ReviewItem) -> bool:
-        """Whether ``item`` is of the organ and the animal."""
-        return self.organ in (0, item.organ) and self.case in ("", item.case)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Predicted quality and verdicts of one animal.
-
-    Attributes
-    ----------
-    organs
-        Organ ids, all of the project's: the rows.
-    slabs
-        (first, last + 1) slices: the columns.
-    score
-        (organs, slabs) float, 0…1; NaN where nothing is proposed or nobody scored it.
-    decision
-        (organs, slabs) str, a :class:`Decision` or empty.
-    proposed
-        (organs, slabs) bool: whether the organ is proposed there.
-    """
-
-    organs: tuple[int, ...]
-    slabs: tuple[tuple[int, int], ...]
-    score: npt.NDArray[np.float64]
-    decision: npt.NDArray[np.str_]
-    proposed: npt.NDArray[np.bool_]
+_OPEN = Filter()
 
 
 class Desk:
@@ -135,6 +66,8 @@ class Desk:
         By item, sorted; a scored animal's organs slab by slab, else its organs as a whole.
     cases
         Ids of the animals under review.
+    agreements
+        How far reviewers agree about these proposals, and on which they do not.
     course
         What comes next and why, and when it is enough. What comes again looks as if nobody had judged it yet.
     """
@@ -171,6 +104,7 @@ class Desk:
         self._found: Mapping[str, Proposals] = read_proposals(self.project, self.checkpoint)
         self._verdicts = self._reader.read()
         self._standing = Standing(self._verdicts, self.checkpoint)
+        self.agreements = compare(self._standing)
         scored = {item: (score, why) for case in self._found.values() for item, (score, why) in case.units.items()}
         self._by_case = {case: list(found.units) for case, found in self._found.items()}
         ranking = rank(self.project, self.checkpoint, self._found, self.seed)
@@ -190,20 +124,23 @@ class Desk:
         before, self._verdicts = self._verdicts, self._reader.read()
         if self._verdicts is before:
             return False
-        fresh = self._verdicts[len(before) :]
-        if self._verdicts[: len(before)] == before:
-            self._standing.add(fresh)
-            self.course.take(fresh)
-        else:  # somebody's came late, or a log was exchanged
-            self._standing, fresh = Standing(self._verdicts, self.checkpoint), (*before, *self._verdicts)
+        fresh = self._verdicts.since(before)
+        if fresh is None:  # a log was exchanged: anything may differ
+            self._standing = Standing(self._verdicts, self.checkpoint)
+            self.agreements = compare(self._standing)
             self.course.restart(self._looks())
+            for case in self._found:
+                self._weigh(case, ALL_ORGANS)
+            self._ask_again()
+            return True
+        self._take(fresh)
         touched = {(v.item.case, v.item.organ) for v in fresh if v.checkpoint == self.checkpoint}
         for case, organ in touched:
             self._weigh(case, organ)
         self._ask_again()
         return bool(touched)
 
-    def queue(self, order: Order | None = None, keep: Filter = Filter()) -> tuple[ReviewItem, ...]:
+    def queue(self, order: Order | None = None, keep: Filter = _OPEN) -> tuple[ReviewItem, ...]:
         """What to look at, in this order: what was pinned, then what ``keep`` takes."""
         taken = np.array([keep.takes(proposal) for proposal in self._proposals.values()], bool)
         whole, drawing = (keep.organ, keep.case, keep.show) == (0, "", "open"), keep.show == "open"
@@ -263,7 +200,7 @@ class Desk:
         each, why = seconds / len(items), self.course.why(items)
         given = [
             Verdict(
-                item, said, self.reviewer, now(), each, tuple(reasons), self.checkpoint, self._labels(item), drawn=why
+                item, said, self.reviewer, now(), each, tuple(reasons), self.checkpoint, *self._labels(item), drawn=why
             )
             for item in items
         ]
@@ -317,7 +254,7 @@ class Desk:
 
     def tally(self) -> Tally:
         """How far the review is, and how long the rest will take."""
-        mine = [verdict for verdict in self._standing.values() if verdict.reviewer == self.reviewer]
+        mine = self._standing.latest_of(self.reviewer)
         again = self.course.again
         decisions = [p.decision for item, p in self._proposals.items() if item != again]
         if again is not None:
@@ -335,6 +272,15 @@ class Desk:
         if again is not None:
             self._proposals[again] = self._with_verdict(self._proposals[again])
 
+    def _take(self, fresh: Sequence[Verdict]) -> None:
+        """Take in what was said; who agrees with whom may differ."""
+        items = {verdict.item for verdict in fresh if verdict.checkpoint == self.checkpoint}
+        before = {item: self._standing.stack(item) for item in items}
+        self._standing.add(fresh)
+        self.course.take(fresh)
+        for item in items:
+            self.agreements.take(item, before[item], self._standing.stack(item))
+
     def _weigh(self, case: str, organ: int) -> None:
         """Look up anew what holds for the proposals of ``organ``, or of all organs, in ``case``."""
         for item in self._by_case.get(case, ()):
@@ -346,7 +292,8 @@ class Desk:
         said = self._standing.covering(proposal.item)
         if said is None or proposal.item == self.course.again:
             return Proposal(proposal.item, proposal.score, proposal.reasons)
-        return Proposal(proposal.item, proposal.score, proposal.reasons, said.decision, said.reviewer, said.reasons)
+        words = said.decision, said.reviewer, said.reasons, self.agreements.on(proposal.item)
+        return Proposal(proposal.item, proposal.score, proposal.reasons, *words)
 
     def _cell(self, case: str, organ: int, slab: tuple[int, int]) -> tuple[Proposal, bool]:
         """What there is of ``organ`` in ``slab``, and whether it is proposed there."""
@@ -366,8 +313,10 @@ class Desk:
             )
         return self._found[case]
 
-    def _labels(self, item: ReviewItem) -> str:
-        return self._found[item.case].labels
+    def _labels(self, item: ReviewItem) -> tuple[str, str]:
+        """The generation that is judged, and its digest."""
+        found = self._found[item.case]
+        return found.labels, judged(self.project, found.case, found.labels, item)
 
     def _require(self, item: ReviewItem) -> None:
         found = self._case(item.case)

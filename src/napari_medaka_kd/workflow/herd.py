@@ -23,11 +23,11 @@ class CaseLine:
     Attributes
     ----------
     state
-        In a few words: labelled, held out, proposed, scored, corrected.
+        In a few words: labelled, held out, proposed, scored, corrected; and its modality where it was named.
     organs, of
         How many of the project's organs the label map in use shows, and how many the project has.
     detail
-        Its size and all its label maps.
+        Its size, how it was scanned, and all its label maps.
     """
 
     case: str
@@ -77,7 +77,8 @@ def _line(case: Case, checkpoint: str) -> CaseLine:
     organs = len(outline(case, used).organs) if used else 0
     volume = case.volume
     size = " × ".join(map(str, volume.shape))
-    detail = f"{size} voxels (z, y, x) of {volume.voxel_size[0]:.3g} µm; labels: {', '.join(names) or 'none'}"
+    kind = f"modality: {case.modality}; " if case.modality else ""
+    detail = f"{size} voxels (z, y, x) of {volume.voxel_size[0]:.3g} µm; {kind}labels: {', '.join(names) or 'none'}"
     return CaseLine(case.id, _state(case, names, checkpoint), organs, len(case.schema.organs), detail)
 
 
@@ -91,4 +92,4 @@ def _state(case: Case, names: tuple[str, ...], checkpoint: str) -> str:
         words.append("scored" if (case.folder / FILE).is_file() else "proposed")
     else:
         words.append("new")
-    return ", ".join(words)
+    return ", ".join((*words, case.modality) if case.modality else words)

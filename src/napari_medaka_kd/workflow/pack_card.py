@@ -40,7 +40,7 @@ class PackedCase(_Strict):
     scan
         SHA-256 of the metadata of the scan, which hold a checksum of its voxels.
     labels, digest, packed
-        The generation of the label map that is judged, SHA-256 of its voxels' files, and what it is called in the pack.
+        The generation of the label map that is judged, its digest, as verdicts have it, and its name in the pack.
     depth
         Slices of the scan.
     start, stop

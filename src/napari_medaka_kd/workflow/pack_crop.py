@@ -15,6 +15,7 @@ import numpy as np
 from napari_medaka_kd.project import write_case
 from napari_medaka_kd.quality.record import FILE, Record, open_record, save_record
 from napari_medaka_kd.volumes.body import Body
+from napari_medaka_kd.volumes.label_digest import digest_labels
 from napari_medaka_kd.volumes.label_extras import UNCERTAINTY, Extra
 from napari_medaka_kd.volumes.label_store import begin_labels, open_saved_labels, open_uncertainty
 from napari_medaka_kd.volumes.lazy import DiskArray
@@ -152,16 +153,6 @@ def case_level(crop: Crop, frame: PackedCase) -> int:
 def scan_identity(case: Case) -> str:
     """SHA-256 of what a scan says of itself: its grid, where it came from, and a checksum of its voxels."""
     return hashlib.sha256((case.store / "zarr.json").read_bytes()).hexdigest()
-
-
-def digest_labels(generation: Path) -> str:
-    """SHA-256 over the files that hold the voxels of a label map at level 0, with their names."""
-    total = hashlib.sha256()
-    for file in sorted(path for path in (generation / "0").rglob("*") if path.is_file()):
-        with file.open("rb") as opened:
-            total.update(f"{file.relative_to(generation).as_posix()}\n".encode())
-            total.update(hashlib.file_digest(opened, "sha256").digest())
-    return total.hexdigest()
 
 
 def _copy_scores(crop: Crop, frame: PackedCase, folder: Path) -> None:

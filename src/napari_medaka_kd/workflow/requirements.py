@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from napari_medaka_kd.distil.modalities import unclear
+from napari_medaka_kd.settings import MutualSettings
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from napari_medaka_kd.project import Project
     from napari_medaka_kd.settings import AnyStrategy
@@ -22,23 +26,27 @@ class Census:
         How many animals have a person's labels, and how many have none.
     checkpoints
         How many networks there are.
+    modalities
+        How many labelled animals each modality has; those of none are under "".
     """
 
     labelled: int
     unlabelled: int
     checkpoints: int
+    modalities: Mapping[str, int] = field(default_factory=dict)
 
 
 def census(project: Project) -> Census:
     """Count what ``project`` holds."""
     cases = [case for case in project.cases if not case.held_out]
     labelled = sum(case.labelled for case in cases)
-    return Census(labelled, len(cases) - labelled, len(project.checkpoints))
+    modalities = Counter(case.modality for case in cases if case.labelled)
+    return Census(labelled, len(cases) - labelled, len(project.checkpoints), modalities)
 
 
 def missing(strategy: AnyStrategy, found: Census) -> str:
     """What a project that holds ``found`` lacks for ``strategy``, in a sentence; empty where it lacks nothing."""
-    return _NEEDS[strategy.name](found)
+    return _NEEDS[strategy.name](found) or _modalities(strategy, found)
 
 
 def _labels(found: Census) -> str:
@@ -57,8 +65,13 @@ def _scans(found: Census) -> str:
     return "" if found.unlabelled else "every animal has labels. Add scans without labels to learn from."
 
 
+def _modalities(strategy: AnyStrategy, found: Census) -> str:
+    return unclear(strategy, found.modalities) if isinstance(strategy, MutualSettings) else ""
+
+
 _NEEDS: dict[str, Callable[[Census], str]] = {
     "self_training": lambda found: _labels(found) or _proposals(found),
     "shape_intensity": _labels,
     "mean_teacher": lambda found: _labels(found) or _scans(found),
+    "mutual": _labels,
 }

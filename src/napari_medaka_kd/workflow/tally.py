@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from napari_medaka_kd.review import Decision, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 _LATEST = 50  # verdicts that say how fast somebody is
 
@@ -40,13 +40,22 @@ class Tally:
     mine_today: int
 
 
-def count(decisions: Iterable[Decision | None], mine: Sequence[Verdict]) -> Tally:
-    """The tally of proposals with these ``decisions``, for the reviewer whose standing verdicts are ``mine``."""
+def count(decisions: Iterable[Decision | None], mine: Iterable[Verdict]) -> Tally:
+    """The tally of proposals with these ``decisions``, for the reviewer whose standing verdicts are ``mine``.
+
+    ``mine`` come the latest first, and are asked for no further than needed.
+    """
     counts = Counter(map(state, decisions))
-    latest = sorted((verdict for verdict in mine if verdict.seconds > 0), key=lambda verdict: verdict.instant)
-    each = statistics.median([verdict.seconds for verdict in latest[-_LATEST:]]) if latest else 0.0
     midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
-    today = sum(verdict.instant >= midnight for verdict in mine)
+    seconds: list[float] = []
+    today = 0
+    for verdict in mine:
+        today += verdict.instant >= midnight
+        if len(seconds) < _LATEST and verdict.seconds > 0:
+            seconds.append(verdict.seconds)
+        if verdict.instant < midnight and len(seconds) == _LATEST:
+            break
+    each = statistics.median(seconds) if seconds else 0.0
     left = counts["open"]
     return Tally(counts["judged"], counts["flagged"], left, each, each * left if each else None, today)
 

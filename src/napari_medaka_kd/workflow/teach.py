@@ -127,9 +127,16 @@ def distil_once(
     return keep(made, trained, project, folder)
 
 
-def watch_over(project: Project, diet: Diet, teacher: nn.Module | None = None) -> Watch:
-    """Fixed places of the held-out animals, to look at, and of those that are learned from, to choose by."""
-    held_out = [labelled_source(case) for case in project.cases if case.held_out and case.labelled]
+def watch_over(project: Project, diet: Diet, teacher: nn.Module | None = None, modality: str | None = None) -> Watch:
+    """Fixed places of the held-out animals, to look at, and of those that are learned from, to choose by.
+
+    Parameters
+    ----------
+    modality
+        Held-out animals of this one alone are looked at; ``None``: all.
+    """
+    cases = [case for case in project.cases if modality in (None, case.modality)]
+    held_out = [labelled_source(case) for case in cases if case.held_out and case.labelled]
     watched = draw_places(held_out, diet.patches, diet.network, diet.seed)
     known = draw_places(diet.labelled, diet.patches, diet.network, diet.seed)
     assert known is not None
@@ -168,7 +175,7 @@ def pseudo_labelled(project: Project, case: Case, teacher: str, trust: Trust, so
     values: Mapping[tuple[int, int], float] = trust.values[case.id]
     table = trust_table(values, case.schema.classes, case.volume.shape[0], trust.slab_of(case.id))
     labels = corrected_labels(project, case, teacher)
-    return Source(case.id, case.volume, case.body, labels, table.table, table.slab, soft)
+    return Source(case.id, case.volume, case.body, labels, table.table, table.slab, soft, case.modality)
 
 
 def _told(card: Checkpoint, cases: Sequence[Case], settings: DistilSettings) -> dict[str, Channels]:
@@ -256,7 +263,7 @@ def warmed(network: nn.Module, looks: NetworkSettings, card: Checkpoint, project
 
 
 def labelled_source(case: Case) -> Source:
-    return Source(case.id, case.volume, case.body, case.labels(MANUAL))
+    return Source(case.id, case.volume, case.body, case.labels(MANUAL), modality=case.modality)
 
 
 def _taught_by(card: Checkpoint, trust: Trust, cases: Sequence[Case]) -> dict[str, object]:

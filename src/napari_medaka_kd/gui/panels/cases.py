@@ -208,13 +208,14 @@ class NewProject(QWidget):
 
 
 class NewScan(QWidget):
-    """What a scan needs to be added: the file, labels if there are any, an id, whether it is held out."""
+    """What a scan needs to be added: the file, labels if there are any, an id, how it was scanned, whether held out."""
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.session = session
-        self.file, self.labels, self.case, self.size = (QLineEdit() for _ in range(4))
+        self.file, self.labels, self.case, self.size, self.modality = (QLineEdit() for _ in range(5))
         self.size.setPlaceholderText("where the file says none: z, y, x")
+        self.modality.setPlaceholderText("if you scan in several: a word, as phase")
         self.found = words()
         self.held_out = QCheckBox("Keep it for testing; nothing ever learns from it")
         form = QFormLayout(self)
@@ -224,6 +225,7 @@ class NewScan(QWidget):
         form.addRow("Labels", _with_button(self.labels, button("…", self._on_labels)))
         form.addRow("Name", self.case)
         form.addRow("Voxel (µm)", self.size)
+        form.addRow("Modality", self.modality)
         form.addRow(self.held_out)
         form.addRow(_side_by_side(button("Add", self.add), button("Not now", self.hide)))
         self.file.editingFinished.connect(self.look)
@@ -255,8 +257,9 @@ class NewScan(QWidget):
         argv += ["--labels", self.labels.text()] if self.labels.text() else []
         argv += ["--held-out"] if self.held_out.isChecked() else []
         argv += ["--voxel-size", *self._sizes()] if self.size.text() else []
+        argv += ["--modality", self.modality.text()] if self.modality.text() else []
         self.session.start(f"add {name}", argv)
-        for line in (self.file, self.labels, self.case, self.size):
+        for line in (self.file, self.labels, self.case, self.size, self.modality):
             line.clear()
         self.hide()
 

@@ -137,6 +137,14 @@ class DistilPanel(QWidget):
 
     # ---- inside ------------------------------------------------------------------------------------------------
 
+    def _strategy(self) -> Any:
+        """As its form says; as it comes while a knob there cannot be turned that far."""
+        name = self.strategy.currentData()
+        try:
+            return self.forms[name].value
+        except UserError:
+            return strategies()[name][1]()
+
     def _base(self) -> DistilSettings:
         return self.session.base("distil", DistilSettings) or DistilSettings()
 
@@ -148,7 +156,7 @@ class DistilPanel(QWidget):
     def _show_readiness(self) -> None:
         project, teacher = self.session.project, self.teacher.currentData()
         kind, self.found = strategies()[self.strategy.currentData()][1], None
-        lack = "" if project is None else missing(kind(), census(project))
+        lack = "" if project is None else missing(self._strategy(), census(project))
         if lack:
             self.sentence.setText(f"{lack[0].upper()}{lack[1:]}")
         elif project is not None and kind.from_proposals and teacher:
@@ -204,6 +212,12 @@ class DistilPanel(QWidget):
         for name, (_, fold) in self._folds.items():
             fold.setVisible(name == self.strategy.currentData())
         self.refresh()
+
+    def _on_knob(self) -> None:
+        """Of a strategy that needs no proposals, the knobs say what it lacks; to look for that takes no time."""
+        self._show_command()
+        if self.session.project is not None and not strategies()[self.strategy.currentData()][1].from_proposals:
+            self._show_readiness()
 
     def _on_review(self) -> None:
         if self.found is not None:
@@ -269,7 +283,7 @@ class DistilPanel(QWidget):
 
     def _form(self, name: str, settings: Any, without: str = "") -> SettingsForm:
         form = SettingsForm(settings, without=without)
-        form.changed.connect(self._show_command)
+        form.changed.connect(self._on_knob)
         self.forms[name] = form
         return form
 

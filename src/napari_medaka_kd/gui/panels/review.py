@@ -49,7 +49,13 @@ ORDER_TIPS = {
     "animal": f"One animal after the other, the worst first in each. {_TENTH}",
     "random": "All are drawn at random: the quickest way to know how good the others are and when to stop.",
 }
-SHOWS = {"still open": "open", "flagged": "flagged", "judged": "judged", "all of them": "all"}
+SHOWS = {
+    "still open": "open",
+    "flagged": "flagged",
+    "judged": "judged",
+    "in conflict": "disputed",
+    "all of them": "all",
+}
 _FLAGS = 3  # broken rules of anatomy that are written out; the tooltip has all
 _LOOKING = ("Next organ", "Organ before", "Overlay", "Outline", "Hide")  # keys without a button
 
@@ -273,7 +279,15 @@ def worded_tally(desk: Desk) -> str:
         said.append(f"about {worded_time(tally.seconds_left)}")
     others = Counter(p.reviewer for p in desk.proposals.values() if p.decision and p.reviewer != desk.reviewer)
     company = [f"{name}: {count} {'verdict' if count == 1 else 'verdicts'}" for name, count in others.most_common()]
-    return " · ".join(said) + (f"\nwith {', '.join(company)}" if company else "")
+    lines = [" · ".join(said), *([f"with {', '.join(company)}"] if company else [])]
+    return "\n".join([*lines, *worded_agreement(desk)])
+
+
+def worded_agreement(desk: Desk) -> list[str]:
+    """How far this reviewer agrees with each of the others, and on how many items they do not."""
+    pairs = [one for one in desk.agreements.between() if desk.reviewer in (one.first, one.second)]
+    disputed = desk.agreements.disputed
+    return [one.sentence() for one in pairs] + ([f"⚡ {disputed} in conflict"] if disputed else [])
 
 
 def worded_help(session: Session) -> str:
