@@ -269,6 +269,7 @@ def test_the_queue_is_filtered_by_organ_animal_and_state(desk: Desk) -> None:
 def test_judging_the_first_leaves_the_rest_of_the_queue(desk: Desk) -> None:
     for order in ("mixed", "worst", "organ", "animal"):
         first, *rest = desk.queue(order)
+        assert desk.upcoming(3, order) == (first, *rest[:2])
         desk.judge([first], "accepted")
         assert list(desk.queue(order)) == rest
 
@@ -283,6 +284,46 @@ def test_what_is_pinned_comes_first_even_if_judged_until_it_is_judged_again(desk
     desk.judge([last], "rejected")
     assert last not in desk.queue("worst")
     assert desk.queue("worst")[0] == first
+
+
+def test_that_an_item_was_drawn_at_random_is_written_into_its_row(project: Project, desk: Desk) -> None:
+    assert desk.judge(desk.queue("worst", Filter(case="fish-02"))[:1], "accepted")[0].drawn == ""
+    queue = desk.queue("worst")
+    (first,), (second,), both = (desk.judge(items, "accepted") for items in (queue[:1], queue[1:2], queue[2:4]))
+    assert (first.drawn, second.drawn, {row.drawn for row in both}) == ("random", "", {""})
+    assert [row.drawn for row in read_verdicts(project.review_folder)] == ["", "random", "", "", ""]
+    assert desk.course.stop().draws == Desk(project, "teacher", "bob").course.stop().draws == 1
+
+
+def test_a_correction_of_a_random_item_is_noted_as_drawn(project: Project, desk: Desk) -> None:
+    item = desk.queue()[0]
+    correction = begin_correction(project, item, "teacher", "ann")
+    painted = correction.labels.copy()
+    painted[:, :3, :3] = item.organ
+    correction.record(painted)
+    written = drain(commit_correction(project, correction, 1.0, desk.course.why((item,))))
+    assert [(row.item, row.drawn) for row in written if row.drawn] == [(item, "random")]
+    assert desk.refresh()
+    assert (desk.course.stop().draws, desk.course.past.sample().good.any()) == (1, False)
+
+
+def test_what_comes_again_looks_as_if_nobody_had_judged_it_until_it_is_judged(project: Project) -> None:
+    (project.folder / "settings.toml").write_text("[review]\nrepeats = 0.5\n")
+    desk = Desk(project, "teacher", "ann")
+    first, *others = list(desk.proposals)[:4]
+    for item in (first, *others * 15):
+        if desk.course.again is None:
+            desk.judge([item], "accepted")
+    assert desk.course.again == first
+    again, before = desk.course.again, desk.tally()
+    assert desk.proposals[again].decision is None
+    assert desk.queue()[:2].index(again) == min(1, len(desk.queue()) - 1)
+    assert before.done == len({row.item for row in read_verdicts(project.review_folder)})
+    (row,) = desk.judge([again], "rejected")
+    assert (row.drawn, desk.proposals[again].decision, desk.tally().done) == ("repeat", "rejected", before.done)
+    assert "same in 0 of 1" in desk.course.consistency().sentence()
+    assert Desk(project, "teacher", "ann").course.consistency() == desk.course.consistency()
+    assert Desk(project, "teacher", "bob").proposals[again].decision == "rejected"
 
 
 def test_what_others_say_is_seen_and_only_what_is_new_counts_as_a_change(project: Project, desk: Desk) -> None:

@@ -181,7 +181,7 @@ def test_items_are_ordered_with_the_whole_before_its_slabs(shuffled: list[Review
 scores = st.dictionaries(
     st.builds(ReviewItem, st.sampled_from("abc"), st.integers(1, 6)), st.floats(0, 1) | st.just(math.nan), max_size=15
 )
-orders = st.sampled_from(["worst", "informative", "mixed", "organ", "animal"])
+orders = st.sampled_from(["worst", "informative", "mixed", "organ", "animal", "random"])
 
 
 @given(scores, orders, st.integers(0, 5), st.floats(0, 1))
@@ -213,8 +213,9 @@ def test_the_queue_is_sorted_as_asked() -> None:
 def test_organs_and_animals_stay_together_with_the_worst_first_in_each() -> None:
     of = {ReviewItem(case, organ): score for case, organ, score in [("a", 1, 0.9), ("a", 2, 0.2), ("b", 1, 0.3)]}
     of[ReviewItem("b", 2)] = math.nan
-    assert [(item.organ, item.case) for item in queue(of, {}, "organ")] == [(1, "b"), (1, "a"), (2, "b"), (2, "a")]
-    assert [(item.case, item.organ) for item in queue(of, {}, "animal")] == [("a", 2), ("a", 1), ("b", 2), ("b", 1)]
+    by_organ, by_animal = (queue(of, {}, order, 0, 0) for order in ("organ", "animal"))
+    assert [(item.organ, item.case) for item in by_organ] == [(1, "b"), (1, "a"), (2, "b"), (2, "a")]
+    assert [(item.case, item.organ) for item in by_animal] == [("a", 2), ("a", 1), ("b", 2), ("b", 1)]
 
 
 @given(scores, orders, st.integers(0, 5), st.randoms(use_true_random=False))

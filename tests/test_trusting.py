@@ -1,19 +1,24 @@
 """Whom a student believes: the finest word of a person, what people painted, then the score."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from napari_medaka_kd.distil.batches import trusted
 from napari_medaka_kd.distil.trust import trust_table
+from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import drain
 from napari_medaka_kd.project import Project
+from napari_medaka_kd.quality.quality import QualityScore
 from napari_medaka_kd.quality.record import Record, open_record, save_record
 from napari_medaka_kd.review import ALL_ORGANS, ReviewItem
 from napari_medaka_kd.volumes.label_store import begin_labels, generation
 from napari_medaka_kd.workflow.correct import begin_correction, commit_correction, corrected_labels
+from napari_medaka_kd.workflow.curate import status
 from napari_medaka_kd.workflow.desk import Desk
+from napari_medaka_kd.workflow.stopping import stop_rule
 from napari_medaka_kd.workflow.teach import pseudo_labelled
 from napari_medaka_kd.workflow.trusting import Trust, acceptance, number
 
@@ -50,6 +55,53 @@ def correct(
     painted[:, :3, :3] = painted_with
     correction.record(painted)
     drain(commit_correction(project, correction))
+
+
+def many_scored(project: Project, count: int = 150) -> None:
+    """As many slabs of one slice, all but sure."""
+    for case in project.cases:
+        if not case.labelled:
+            record = open_record(case.folder, case.schema)
+            scores = tuple(QualityScore(1 + n % 12, (n // 12, n // 12 + 1), 0.3 + n / 1000, ()) for n in range(count))
+            save_record(replace(record, slab=1, threshold=0.95, scores=scores), case.folder, case.schema)
+
+
+def test_what_is_proven_by_random_verdicts_takes_the_place_of_the_classifiers_threshold(project: Project) -> None:
+    many_scored(project)
+    assert acceptance(project, "teacher").kept() == 0
+    desk = Desk(project, "teacher", "ann")
+    for item in desk.queue("random")[:60]:
+        desk.judge([item], "accepted")
+    rule = stop_rule(project, "teacher")
+    assert (rule.draws, rule.left, rule.promise.accepted) == (60, 240, 240)
+    assert rule == desk.course.stop() or rule.moves != desk.course.stop().moves
+    assert acceptance(project, "teacher").kept() == 1
+    assert desk.believes(desk.queue()[0])
+
+
+def test_while_nothing_is_proven_the_project_may_ask_for_none_to_be_accepted(project: Project) -> None:
+    assert acceptance(project, "teacher").kept() > 0
+    (project.folder / "settings.toml").write_text('[review]\nunproven = "none"\n')
+    assert acceptance(project, "teacher").kept() == 0
+    (project.folder / "settings.toml").write_text("[review]\nrandom = 0.05\n")
+    with pytest.raises(UserError, match=r"random.*0\.1"):
+        acceptance(project, "teacher")
+
+
+def test_scores_of_a_label_map_that_is_no_longer_there_believe_nothing(project: Project) -> None:
+    case = project.case(CASE)
+    begun = begin_labels(case.store, "teacher", project.schema, "anew")
+    begun.write(0, case.labels("teacher").volume.read())
+    drain(begun.commit())
+    assert set(acceptance(project, "teacher").values) == {"fish-02"}
+
+
+def test_status_says_what_is_known_of_the_unreviewed_once_somebody_judged(project: Project) -> None:
+    assert status(project).unreviewed == {}
+    desk = Desk(project, "teacher", "ann")
+    desk.judge(desk.queue()[:1], "accepted")
+    assert "teacher: Of " in status(project).text()
+    assert "acceptable" in status(project).unreviewed["teacher"]
 
 
 def test_words_on_whole_units_need_no_slices(project: Project) -> None:

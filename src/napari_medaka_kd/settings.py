@@ -152,6 +152,23 @@ class QualitySettings(Settings):
     seed: int = 0
 
 
+class ReviewSettings(Settings):
+    """What comes before a reviewer, and what is made of their verdicts."""
+
+    random: float = knob(
+        0.1, "Random", "Share of the items drawn at random in every order, at least; only these are fair.", ge=0.1, le=1
+    )
+    repeats: float = knob(
+        0.05, "Repeats", "Share of the items that come again, unsaid, to see if you agree with yourself.", ge=0, le=0.5
+    )
+    precision: float = knob(
+        0.9, "Precision", "Share of truly good ones promised among those accepted unseen.", gt=0, lt=1
+    )
+    unproven: Literal["classifier", "none"] = knob(
+        "classifier", "While nothing is proven", "Go by the classifier's own threshold, or accept none unseen."
+    )
+
+
 class StrategySettings(Settings):
     """How a student learns.
 

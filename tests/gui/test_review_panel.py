@@ -7,7 +7,7 @@ import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from napari_medaka_kd.job import drain
 from napari_medaka_kd.project import Project, add_case, create_project
 from napari_medaka_kd.quality.quality import QualityScore
 from napari_medaka_kd.quality.record import Record, save_record
-from napari_medaka_kd.review import read_verdicts
+from napari_medaka_kd.review import Order, read_verdicts
 from napari_medaka_kd.settings import PhantomSettings
 from napari_medaka_kd.volumes.label_store import begin_labels, generation
 from napari_medaka_kd.volumes.labels import LabelSchema
@@ -194,12 +194,34 @@ def choose(box: Any, words: str) -> None:
     box.activated.emit(box.currentIndex())
 
 
+def test_every_order_says_what_it_is_and_that_a_part_is_drawn_at_random(panel: ReviewPanel) -> None:
+    tips = {
+        panel.order.itemData(row): panel.order.itemData(row, Qt.ItemDataRole.ToolTipRole)
+        for row in range(panel.order.count())
+    }
+    assert set(tips) == set(get_args(Order))
+    assert all("random" in tip for tip in tips.values())
+    choose(panel.order, "at random")
+    assert panel.order.toolTip() == tips["random"]
+
+
+def test_the_session_line_says_what_is_known_of_the_unreviewed(panel: ReviewPanel, reviewing: Session) -> None:
+    assert panel.stop.isHidden()
+    for word in ("accepted", "accepted", "rejected"):
+        reviewing.judge(word)
+    assert reviewing.review.desk is not None
+    rule = reviewing.review.desk.course.stop()
+    assert rule.draws == 1
+    assert panel.stop.text().startswith(rule.brief())
+    assert rule.sentence() in panel.stop.toolTip()
+
+
 def test_order_and_filters_make_the_queue(panel: ReviewPanel, reviewing: Session) -> None:
     assert reviewing.review.desk is not None
     choose(panel.order, "worst first")
     scores = [reviewing.review.desk.proposals[item].score for item in reviewing.review.queue]
     assert reviewing.review.order == "worst"
-    assert scores[0] == min(scores)
+    assert scores[1] == min(scores)  # the first is drawn at random
     choose(panel.organ, "heart")
     choose(panel.case, "fish-02")
     assert {(item.organ, item.case) for item in reviewing.review.queue} == {(6, "fish-02")}

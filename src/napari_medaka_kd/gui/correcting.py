@@ -14,6 +14,8 @@ from napari_medaka_kd.workflow.correct import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_medaka_kd.job import Job
     from napari_medaka_kd.project import Project
     from napari_medaka_kd.review import ReviewItem, Verdict
@@ -69,12 +71,14 @@ class Correcting:
         if self.now is not None and self.now.redo():
             self.stroke_made.emit()
 
-    def commit(self, project: Project, seconds: float) -> Job[tuple[Verdict, ...]] | None:
+    def commit(
+        self, project: Project, seconds: float, why: Callable[[ReviewItem], str]
+    ) -> Job[tuple[Verdict, ...]] | None:
         """The job that writes the correction and says ``corrected``; ``None`` where there is nothing to write."""
         if self.now is None or self.committing:
             return None
         self.committing = True
-        return commit_correction(project, self.now, seconds)
+        return commit_correction(project, self.now, seconds, why(self.now.item))
 
     def abandon(self) -> None:
         """Throw the strokes away."""

@@ -60,6 +60,13 @@ def fill(box: QComboBox, choices: Mapping[str, object], chosen: object = None) -
     box.blockSignals(False)
 
 
+def explain(box: QComboBox, tips: Mapping[str, str]) -> None:
+    """Say of each choice what it means, by its value; the box says it of the one that is chosen."""
+    for row in range(box.count()):
+        box.setItemData(row, tips.get(box.itemData(row), ""), Qt.ItemDataRole.ToolTipRole)
+    box.setToolTip(tips.get(box.currentData(), ""))
+
+
 def scroll_to_top(panel: QWidget) -> None:
     """Show the top of a panel, whatever it lies in."""
     above = panel.parentWidget()

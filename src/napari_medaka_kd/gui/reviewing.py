@@ -81,6 +81,10 @@ class Reviewing:
         """How long the item has been on show."""
         return min(time.monotonic() - self._since, _LOOKED_AWAY)
 
+    def why(self, item: ReviewItem) -> str:
+        """Why the queue holds ``item`` just now: ``random``, ``repeat``, or empty for what it is."""
+        return "" if self.desk is None else self.desk.course.why((item,))
+
     def arrange(self, order: Order | None = None, keep: Filter | None = None) -> None:
         """Make the queue anew, in another order or of other items."""
         self.order, self.keep = order or self.order, keep or self.keep
@@ -170,7 +174,8 @@ class Reviewing:
     def go_on(self, judged: tuple[ReviewItem, ...]) -> None:
         """Show what follows ``judged`` in the queue; single items leave it, a wider word makes it anew."""
         self._index = self._place()
-        if self.keep.show == "open" and set(judged) <= set(self.queue):
+        again = self.desk.course.again if self.desk is not None else None
+        if self.keep.show == "open" and set(judged) <= set(self.queue) and (again is None or again in self.queue):
             self.queue = tuple(item for item in self.queue if item not in judged)
             self.verdicts_changed.emit()
         else:

@@ -286,7 +286,8 @@ class Session:
 
     def commit(self) -> None:
         """Write the correction into the reviewed labels, say ``corrected``, and go on."""
-        job = self.correcting.commit(self.project, self.review.seconds) if self.project is not None else None
+        looked = self.review.seconds, self.review.why
+        job = self.correcting.commit(self.project, *looked) if self.project is not None else None
         if job is not None:
             self.said.emit("Writing the correction …")
             self.play(job, self._committed)

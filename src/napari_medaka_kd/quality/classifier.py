@@ -106,7 +106,7 @@ def fit_classifier(
     expected = np.zeros(examples.evidence.shape[1]) if prior is None else np.array(prior, float)
     rows = examples + judged if judged is not None and len(judged) else examples
     given = 0 if judged is None else len(judged)
-    answers = _out_of_fold(rows, expected)
+    answers = out_of_fold(rows, expected)
     trial = slice(len(rows) - given, None) if given >= 20 else slice(None)
     threshold = choose_threshold(answers[trial], rows.good[trial], wanted)
     accepted = answers[trial] >= threshold
@@ -124,6 +124,21 @@ def fit_classifier(
         examples=len(rows),
         verdicts=given,
     )
+
+
+def out_of_fold(rows: Examples, prior: Floats) -> Floats:
+    """The answer to each row of a model that never saw its animal (its row, where there is one animal only)."""
+    from sklearn.model_selection import GroupKFold, KFold
+
+    animals = len(np.unique(rows.animal))
+    if len(rows) < 2:
+        return np.full(len(rows), 0.5)
+    splits = GroupKFold(min(5, animals)) if animals > 1 else KFold(min(5, len(rows)), shuffle=True, random_state=0)
+    answers = np.zeros(len(rows))
+    for seen, unseen in splits.split(rows.evidence, rows.good, rows.animal if animals > 1 else None):
+        part = Examples(rows.evidence[seen], rows.good[seen], rows.weight[seen], rows.animal[seen])
+        answers[unseen] = _fit_line(part, prior).probability(rows.evidence[unseen])
+    return answers
 
 
 def choose_threshold(answers: Floats, good: npt.NDArray[np.bool_], wanted: float) -> float:
@@ -167,21 +182,6 @@ class _Line:
 
         logit = ((evidence - self.mean) / self.spread) @ self.slope + self.bias
         return np.asarray(special.expit(np.clip(logit, -40, 40)))
-
-
-def _out_of_fold(rows: Examples, prior: Floats) -> Floats:
-    """The answer to each row of a model that never saw its animal (its row, where there is one animal only)."""
-    from sklearn.model_selection import GroupKFold, KFold
-
-    animals = len(np.unique(rows.animal))
-    if len(rows) < 2:
-        return np.full(len(rows), 0.5)
-    splits = GroupKFold(min(5, animals)) if animals > 1 else KFold(min(5, len(rows)), shuffle=True, random_state=0)
-    answers = np.zeros(len(rows))
-    for seen, unseen in splits.split(rows.evidence, rows.good, rows.animal if animals > 1 else None):
-        part = Examples(rows.evidence[seen], rows.good[seen], rows.weight[seen], rows.animal[seen])
-        answers[unseen] = _fit_line(part, prior).probability(rows.evidence[unseen])
-    return answers
 
 
 def _fit_line(rows: Examples, prior: Floats) -> _Line:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import Job, Progress
 
-from .classifier import Examples, fit_classifier
+from .classifier import Examples, fit_classifier, out_of_fold
 from .cohort import learn_cohort
 from .corrupt import corrupt
 from .critic import View, judged_views, train_critic
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 #: (number of the animal, its scan (z, y, x), perhaps distorted) → classes int64 and doubt uint8; disagreement, too,
 #: where the teacher looks again, and then always.
 Predict: TypeAlias = Callable[[int, npt.NDArray[Any]], tuple[npt.NDArray[Any], ...]]
+
+
+#: What a person judged: evidence (features,), whether it was good, the number of the animal.
+Lesson: TypeAlias = tuple[npt.NDArray[np.float64], bool, int]
 
 
 @dataclass(frozen=True)
@@ -95,20 +99,30 @@ def learn_quality(
     )
 
 
-def refit(
-    quality: Quality, judged: Sequence[tuple[npt.NDArray[np.float64], bool, int]], settings: QualitySettings
-) -> Quality:
+def refit(quality: Quality, judged: Sequence[Lesson], settings: QualitySettings) -> Quality:
     """``quality`` after a person judged: rows of (evidence, good, number of the animal), each of ``verdict_weight``."""
     if quality.examples is None or not judged:
         return quality
-    beyond = int(quality.examples.animal.max(initial=0)) + 1
-    rows = Examples(
+    rows = _judged_rows(quality.examples, judged, settings)
+    return replace(quality, classifier=fit_classifier(quality.examples, settings.precision, rows, _prior(rows)))
+
+
+def unseen_scores(quality: Quality, judged: Sequence[Lesson], settings: QualitySettings) -> npt.NDArray[np.float64]:
+    """The scores of ``judged`` by classifiers that did not learn from their animals: as if nobody had judged them."""
+    if quality.examples is None or not judged:
+        return np.empty(0)
+    rows = quality.examples + _judged_rows(quality.examples, judged, settings)
+    return out_of_fold(rows, np.array(_prior(rows)))[-len(judged) :]
+
+
+def _judged_rows(examples: Examples, judged: Sequence[Lesson], settings: QualitySettings) -> Examples:
+    beyond = int(examples.animal.max(initial=0)) + 1
+    return Examples(
         np.stack([evidence for evidence, _, _ in judged]),
         np.array([good for _, good, _ in judged]),
         np.full(len(judged), settings.verdict_weight),
         np.array([beyond + animal for _, _, animal in judged]),
     )
-    return replace(quality, classifier=fit_classifier(quality.examples, settings.precision, rows, _prior(rows)))
 
 
 def _prior(examples: Examples) -> tuple[float, ...]:

@@ -2,7 +2,8 @@
 
 from .agreement import Agreement, Agreements, Conflict
 from .log import VerdictLog, read_verdicts, take_in, verify_chain
-from .order import Order, arrange, queue
+from .lots import draw_lots
+from .order import Order, Ranking, Rhythm, arrange, pace, queue
 from .reader import VerdictReader
 from .standing import Standing, decision_for, fold, verdict_for
 from .table import Verdicts
@@ -15,7 +16,9 @@ __all__ = [
     "Conflict",
     "Decision",
     "Order",
+    "Ranking",
     "ReviewItem",
+    "Rhythm",
     "Standing",
     "Verdict",
     "VerdictLog",
@@ -23,8 +26,10 @@ __all__ = [
     "Verdicts",
     "arrange",
     "decision_for",
+    "draw_lots",
     "fold",
     "now",
+    "pace",
     "queue",
     "read_verdicts",
     "take_in",

@@ -81,6 +81,12 @@ class Standing(Mapping[ReviewItem, Verdict]):
                 return min(sorted(found, key=by_time, reverse=True), key=_slices) if len(found) > 1 else found[0]
         return None
 
+    def first(self, item: ReviewItem) -> Verdict | None:
+        """The earliest verdict that covers ``item``, also under later words."""
+        near = [w for organ in dict.fromkeys((item.organ, ALL_ORGANS)) for w in self._near_of(item.case, organ)]
+        said = (verdict for wide in near if wide.covers(item) for verdict in self.stack(wide))
+        return min(said, key=by_time, default=None)
+
     def stack(self, item: ReviewItem) -> list[Verdict]:
         """What was said on that very item and not taken back, the verdict that stands last."""
         if item in self._stacks:

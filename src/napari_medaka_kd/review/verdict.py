@@ -76,6 +76,9 @@ class Verdict:
     gesture
         What a reviewer said at once shares one number, which their log gives; 0: not given yet. A later row of the same
         gesture on the same item replaces the former, or takes just that one back.
+    drawn
+        Why it came before the reviewer: ``random`` where it was drawn evenly from all that nobody had looked at,
+        ``repeat`` where they had judged it before; empty: for what it is, or it is not known.
     """
 
     item: ReviewItem
@@ -88,6 +91,7 @@ class Verdict:
     labels: str = ""
     digest: str = ""
     gesture: int = field(default=0, compare=False)
+    drawn: str = ""
 
     def __post_init__(self) -> None:
         if self.instant.tzinfo is None:

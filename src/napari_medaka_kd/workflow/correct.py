@@ -103,7 +103,9 @@ def open_corrections(project: Project, reviewer: str) -> tuple[ReviewItem, ...]:
     return tuple(sorted({found[0].item for found in read if found is not None and found[1]}))
 
 
-def commit_correction(project: Project, correction: Correction, seconds: float = 0.0) -> Job[tuple[Verdict, ...]]:
+def commit_correction(
+    project: Project, correction: Correction, seconds: float = 0.0, drawn: str = ""
+) -> Job[tuple[Verdict, ...]]:
     """Write the crop into the next generation of the reviewed labels, and say ``corrected``, durably.
 
     Corrected are the item's organ, and in the same slices each other organ that gained voxels in the crop or lost some
@@ -113,6 +115,8 @@ def commit_correction(project: Project, correction: Correction, seconds: float =
     ----------
     seconds
         How long the person looked.
+    drawn
+        Why they looked at the item, see :class:`~napari_medaka_kd.review.Verdict`.
 
     Raises
     ------
@@ -127,7 +131,7 @@ def commit_correction(project: Project, correction: Correction, seconds: float =
             _settle(project, marker, case)
         patch = yield from _make_patch(project, case, correction)
         made = yield from prepare_patch(case.store, REVIEWED, patch, case.schema)
-        verdicts = _verdicts(project, correction, made, seconds)
+        verdicts = _verdicts(project, correction, made, seconds, drawn)
         marker = correction.journal.path.with_suffix(".commit")
         with _saying():
             replace_file(marker, json.dumps(_describe(verdicts[0])).encode())
@@ -226,7 +230,7 @@ def _box(mask: npt.NDArray[np.bool_], part: Region) -> list[Region]:
     return [(sides[0], sides[1], sides[2])]
 
 
-def _verdicts(project: Project, correction: Correction, made: str, seconds: float) -> tuple[Verdict, ...]:
+def _verdicts(project: Project, correction: Correction, made: str, seconds: float, drawn: str) -> tuple[Verdict, ...]:
     case, organs = project.case(correction.item.case), correction.touched()
     proposed = generation(case.store, correction.checkpoint)
     items = [ReviewItem(case.id, organ, correction.item.slab) for organ in organs]
@@ -240,6 +244,7 @@ def _verdicts(project: Project, correction: Correction, made: str, seconds: floa
             checkpoint=correction.checkpoint,
             labels=made,
             digest=judged(project, case, proposed, item),
+            drawn=drawn if item == correction.item else "",
         )
         for item in items
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_medaka_kd.errors import UserError
@@ -24,6 +24,7 @@ from .agreeing import agreement_facts, company
 from .anatomy import carried_rules, facts_of, flags_or_warning, listed
 from .judged import judged
 from .pack_card import is_pack
+from .stopping import stop_rule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -194,6 +195,8 @@ class Status:
         On how many items reviewers disagree.
     warnings
         What is amiss with the folder, in sentences.
+    unreviewed
+        By checkpoint what is known of its proposals that nobody looked at, in a sentence.
     """
 
     name: str
@@ -206,6 +209,7 @@ class Status:
     agreement: tuple[dict[str, object], ...] = ()
     conflicts: int = 0
     warnings: tuple[str, ...] = ()
+    unreviewed: dict[str, str] = field(default_factory=dict)
 
     def text(self) -> str:
         """As a person reads it."""
@@ -218,6 +222,7 @@ class Status:
                 lines.append(f"    its labels may be wrong: {listed(case['flags'])}")  # type: ignore[arg-type]
         lines.append(f"checkpoints: {', '.join(self.checkpoints) or 'none'}")
         lines.append(f"verdicts: {', '.join(f'{n} {d}' for d, n in self.verdicts.items()) or 'none'}")
+        lines += [f"{checkpoint}: {known}" for checkpoint, known in self.unreviewed.items()]
         lines += [self.warning] if self.warning else []
         lines += [f"  {pair['sentence']}" for pair in self.agreement]
         lines += [f"  {self.conflicts} in conflict: medaka-kd verdicts conflicts PROJECT"] if self.conflicts else []
@@ -246,7 +251,16 @@ def status(project: Project) -> Status:
     return Status(
         project.name, project.schema.names, cases, project.checkpoints, verdicts, _next(project), warning,
         tuple(pairs), len(agreeing.conflicts), warn_of_share(project.review_folder),
+        _unreviewed(project, any(verdicts.values())),
     )  # fmt: skip
+
+
+def _unreviewed(project: Project, judged: bool) -> dict[str, str]:
+    """The stop rule of every checkpoint whose proposals are scored, once somebody judged any."""
+    records = (case.folder / FILE for case in project.cases if not case.labelled and not case.held_out)
+    scored = {open_record(file.parent, project.schema).checkpoint for file in records if judged and file.is_file()}
+    proposed = {name for case in project.cases for name in case.label_names if not case.labelled and not case.held_out}
+    return {name: stop_rule(project, name).sentence() for name in sorted(scored & proposed)}
 
 
 def _next(project: Project) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import getpass
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+import itertools
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.review import (
@@ -19,14 +19,18 @@ from napari_medaka_kd.review import (
     Verdict,
     VerdictLog,
     VerdictReader,
-    arrange,
+    decision_for,
     now,
 )
 
 from .agreeing import compare
+from .course import Course
 from .judged import judged
+from .looks import Looks
 from .proposals import Proposals, read_proposals
-from .tally import Tally, count, state
+from .shown import Filter, Grid, Proposal
+from .stopping import accept_from, rank, review_settings
+from .tally import Tally, count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -36,83 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Decision", "Desk", "Filter", "Grid", "Order", "Proposal", "ReviewItem", "Tally", "Verdict"]
 
 
-@dataclass(frozen=True)
-class Proposal:
-    """One thing to judge, and what was said of it so far.
-
-    Attributes
-    ----------
-    score
-        How likely a person would accept it, 0…1; NaN where nobody scored it.
-    reasons
-        Why it scores low, in words.
-    decision, reviewer, verdict_reasons
-        The finest verdict that covers it, who gave it, and why; ``None`` and empty where there is none.
-    disputed
-        What each reviewer said of it, or of its organ or animal as a whole, where they disagree.
-    """
-
-    item: ReviewItem
-    score: float
-    reasons: tuple[str, ...] = ()
-    decision: Decision | None = None
-    reviewer: str = ""
-    verdict_reasons: tuple[str, ...] = ()
-    disputed: tuple[Verdict, ...] = ()
-
-
-@dataclass(frozen=True)
-class Filter:
-    """Which proposals to look at.
-
-    Attributes
-    ----------
-    organ
-        Organ id; 0: any.
-    case
-        Id of the animal; empty: any.
-    show
-        ``open``: without a verdict; ``flagged``: where somebody was unsure; ``judged``: accepted, rejected, corrected;
-        ``disputed``: where reviewers disagree.
-    """
-
-    organ: int = 0
-    case: str = ""
-    show: Literal["open", "flagged", "judged", "disputed", "all"] = "open"
-
-    def takes(self, proposal: Proposal) -> bool:
-        """Whether ``proposal`` is of the organ and the animal, and judged or not as asked."""
-        states = ("all", state(proposal.decision), *(("disputed",) if proposal.disputed else ()))
-        return self.is_about(proposal.item) and self.show in states
-
-    def is_about(self, item: ReviewItem) -> bool:
-        """Whether ``item`` is of the organ and the animal."""
-        return self.organ in (0, item.organ) and self.case in ("", item.case)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Predicted quality and verdicts of one animal.
-
-    Attributes
-    ----------
-    organs
-        Organ ids, all of the project's: the rows.
-    slabs
-        (first, last + 1) slices: the columns.
-    score
-        (organs, slabs) float, 0…1; NaN where nothing is proposed or nobody scored it.
-    decision
-        (organs, slabs) str, a :class:`Decision` or empty.
-    proposed
-        (organs, slabs) bool: whether the organ is proposed there.
-    """
-
-    organs: tuple[int, ...]
-    slabs: tuple[tuple[int, int], ...]
-    score: npt.NDArray[np.float64]
-    decision: npt.NDArray[np.str_]
-    proposed: npt.NDArray[np.bool_]
+_OPEN = Filter()
 
 
 class Desk:
@@ -140,6 +68,8 @@ class Desk:
         Ids of the animals under review.
     agreements
         How far reviewers agree about these proposals, and on which they do not.
+    course
+        What comes next and why, and when it is enough. What comes again looks as if nobody had judged it yet.
     """
 
     def __init__(
@@ -176,10 +106,13 @@ class Desk:
         self._standing = Standing(self._verdicts, self.checkpoint)
         self.agreements = compare(self._standing)
         scored = {item: (score, why) for case in self._found.values() for item, (score, why) in case.units.items()}
-        self._proposals = {item: Proposal(item, score, why) for item, (score, why) in scored.items()}
         self._by_case = {case: list(found.units) for case, found in self._found.items()}
+        ranking = rank(self.project, self.checkpoint, self._found, self.seed)
+        self._proposals = {item: Proposal(item, *scored[item]) for item in ranking.items}
+        self.course = Course(ranking, review_settings(self.project), self._looks())
         for case in self._found:
             self._weigh(case, ALL_ORGANS)
+        self._ask_again()
 
     def refresh(self) -> bool:
         """Take in what anyone said since; cheap enough to be asked every second.
@@ -195,27 +128,35 @@ class Desk:
         if fresh is None:  # a log was exchanged: anything may differ
             self._standing = Standing(self._verdicts, self.checkpoint)
             self.agreements = compare(self._standing)
+            self.course.restart(self._looks())
             for case in self._found:
                 self._weigh(case, ALL_ORGANS)
+            self._ask_again()
             return True
         self._take(fresh)
         touched = {(v.item.case, v.item.organ) for v in fresh if v.checkpoint == self.checkpoint}
         for case, organ in touched:
             self._weigh(case, organ)
+        self._ask_again()
         return bool(touched)
 
-    def queue(self, order: Order | None = None, keep: Filter = Filter()) -> tuple[ReviewItem, ...]:
+    def queue(self, order: Order | None = None, keep: Filter = _OPEN) -> tuple[ReviewItem, ...]:
         """What to look at, in this order: what was pinned, then what ``keep`` takes."""
-        about = {item: p for item, p in self._proposals.items() if keep.is_about(item)}
-        wanted = {item for item, proposal in about.items() if keep.takes(proposal)}
-        pool = about if keep.show == "open" else wanted
-        ranked = arrange({item: about[item].score for item in pool}, wanted, order or self.order, self.seed)
+        taken = np.array([keep.takes(proposal) for proposal in self._proposals.values()], bool)
+        whole, drawing = (keep.organ, keep.case, keep.show) == (0, "", "open"), keep.show == "open"
+        ranked = self.course.queue(taken, order or self.order, whole, drawing)
         pinned = set(self._pinned)
         return (*self._pinned, *(item for item in ranked if item not in pinned))
 
+    def upcoming(self, count: int, order: Order | None = None) -> tuple[ReviewItem, ...]:
+        """The next ``count`` of all that nobody looked at, at the same cost however many there are."""
+        walk = self.course.walk(np.isinf(self.course.past.turn), order or self.order, whole=True, drawing=True)
+        return tuple(itertools.islice(walk, count))
+
     def believes(self, item: ReviewItem) -> bool:
         """Whether the classifier would have a student learn from that proposal unseen."""
-        return self._proposals[item].score >= self._found[item.case].threshold
+        own = self._found[item.case].threshold
+        return self._proposals[item].score >= accept_from(self.course.settings, self.course.stop(), own)
 
     def flags(self, case: str) -> tuple[str, ...]:
         """What breaks a rule of that animal's anatomy, in words; nothing where it is not under review."""
@@ -256,9 +197,11 @@ class Desk:
             raise UserError("There is nothing to judge.", "Choose an item first.")
         for item in items:
             self._require(item)
-        each = seconds / len(items)
+        each, why = seconds / len(items), self.course.why(items)
         given = [
-            Verdict(item, said, self.reviewer, now(), each, tuple(reasons), self.checkpoint, *self._labels(item))
+            Verdict(
+                item, said, self.reviewer, now(), each, tuple(reasons), self.checkpoint, *self._labels(item), drawn=why
+            )
             for item in items
         ]
         written = self._log.append_all(given)
@@ -312,15 +255,29 @@ class Desk:
     def tally(self) -> Tally:
         """How far the review is, and how long the rest will take."""
         mine = self._standing.latest_of(self.reviewer)
-        return count((proposal.decision for proposal in self._proposals.values()), mine)
+        again = self.course.again
+        decisions = [p.decision for item, p in self._proposals.items() if item != again]
+        if again is not None:
+            decisions.append(decision_for(self._standing, again))
+        return count(decisions, mine)
 
     # ---- inside ------------------------------------------------------------------------------------------------
+
+    def _looks(self) -> Looks:
+        return Looks(self.reviewer, self.checkpoint, self._verdicts)
+
+    def _ask_again(self) -> None:
+        """Have an item come again, as if nobody had judged it, if it is time for one."""
+        again = self.course.ask_again(self._standing, {case: found.labels for case, found in self._found.items()})
+        if again is not None:
+            self._proposals[again] = self._with_verdict(self._proposals[again])
 
     def _take(self, fresh: Sequence[Verdict]) -> None:
         """Take in what was said; who agrees with whom may differ."""
         items = {verdict.item for verdict in fresh if verdict.checkpoint == self.checkpoint}
         before = {item: self._standing.stack(item) for item in items}
         self._standing.add(fresh)
+        self.course.take(fresh)
         for item in items:
             self.agreements.take(item, before[item], self._standing.stack(item))
 
@@ -329,10 +286,11 @@ class Desk:
         for item in self._by_case.get(case, ()):
             if organ in (ALL_ORGANS, item.organ):
                 self._proposals[item] = self._with_verdict(self._proposals[item])
+                self.course.past.note(item, self._standing)
 
     def _with_verdict(self, proposal: Proposal) -> Proposal:
         said = self._standing.covering(proposal.item)
-        if said is None:
+        if said is None or proposal.item == self.course.again:
             return Proposal(proposal.item, proposal.score, proposal.reasons)
         words = said.decision, said.reviewer, said.reasons, self.agreements.on(proposal.item)
         return Proposal(proposal.item, proposal.score, proposal.reasons, *words)

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.quality.record import FILE, Record, open_record
 from napari_medaka_kd.review import ReviewItem
@@ -35,6 +38,8 @@ class Proposals:
         The classifier accepts from this score on; above 1 where nothing is scored.
     flags
         What breaks a rule of the animal's anatomy, in words.
+    evidence
+        What each was scored by, in the order of the units; empty where nothing is scored.
     """
 
     case: Case
@@ -42,6 +47,7 @@ class Proposals:
     units: Mapping[ReviewItem, tuple[float, tuple[str, ...]]]
     threshold: float
     flags: tuple[str, ...] = ()
+    evidence: tuple[tuple[float, ...], ...] = ()
 
     @cached_property
     def depth(self) -> int:
@@ -76,6 +82,13 @@ def read_proposals(project: Project, checkpoint: str) -> Mapping[str, Proposals]
     return found
 
 
+def evidence_of(found: Mapping[str, Proposals]) -> npt.NDArray[np.float64] | None:
+    """(n, features) what the proposals of all cases were scored by; ``None`` where that is not the same for each."""
+    rows = [row for case in found.values() for row in case.evidence]
+    alike = len({len(row) for row in rows}) == 1 and len(rows) == sum(len(case.units) for case in found.values())
+    return np.array(rows, np.float64) if alike and rows[0] else None
+
+
 def _read(case: Case, checkpoint: str) -> Proposals:
     labels = generation(case.store, checkpoint)
     record = _record(case, checkpoint, labels)
@@ -83,8 +96,10 @@ def _read(case: Case, checkpoint: str) -> Proposals:
         whole = {ReviewItem(case.id, organ): UNSCORED for organ in outline(case, checkpoint).organs}
         return Proposals(case, labels, whole, 2.0)
     ids = case.schema.ids
-    units = {ReviewItem(case.id, ids[s.organ - 1], s.slab): (s.score, s.reasons) for s in record.scores}
-    return Proposals(case, labels, dict(sorted(units.items())), record.threshold, record.flags)
+    units = {ReviewItem(case.id, ids[s.organ - 1], s.slab): s for s in record.scores}
+    known = dict(sorted(units.items()))
+    scores = {item: (s.score, s.reasons) for item, s in known.items()}
+    return Proposals(case, labels, scores, record.threshold, record.flags, tuple(s.evidence for s in known.values()))
 
 
 def _record(case: Case, checkpoint: str, labels: str) -> Record | None:

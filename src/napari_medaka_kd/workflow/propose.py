@@ -18,7 +18,7 @@ from napari_medaka_kd.networks.inputs import rescaled
 from napari_medaka_kd.project import MANUAL, Case, Project
 from napari_medaka_kd.quality.evidence import Reading, read
 from napari_medaka_kd.quality.facts import look_at
-from napari_medaka_kd.quality.learn import Labelled, learn_quality, refit
+from napari_medaka_kd.quality.learn import Labelled, Lesson, learn_quality, refit, unseen_scores
 from napari_medaka_kd.quality.quality import Quality, QualityScore
 from napari_medaka_kd.quality.reasons import Teller, details_of
 from napari_medaka_kd.quality.record import Record, save_record
@@ -125,9 +125,14 @@ def score(
         evidence[case.id] = quality.evidence(reading, facts)
         details = details_of(reading, quality.slab, quality.cohort, overview.scale)
         tellers[case.id] = Teller(project.schema.names, details, anatomy.flags(facts), overview.scale)
-    quality = _taught(project, quality, checkpoint, settings, {c: quality.judge(e) for c, e in evidence.items()})
+    judged = _judged(project, checkpoint, {c: quality.judge(e) for c, e in evidence.items()})
+    lessons = [lesson for units in judged.values() for lesson in units.values()]
+    unseen = iter(unseen_scores(quality, lessons, settings).tolist())
+    quality = refit(quality, lessons, settings)
     for case in chosen:
-        scores = quality.judge(evidence[case.id], tellers[case.id])
+        honest = {unit: next(unseen) for unit in judged[case.id]}
+        said = quality.judge(evidence[case.id], tellers[case.id])
+        scores = tuple(replace(s, score=honest.get((s.organ, s.slab), s.score)) for s in said)
         save_record(_record(case, checkpoint, quality, scores, tellers[case.id]), case.folder, case.schema)
     yield Progress("look at the proposed labels", len(chosen), len(chosen))
     return tuple(case.id for case in chosen)
@@ -185,23 +190,21 @@ def _learned(project: Project, card: Checkpoint, settings: QualitySettings, aski
     return quality
 
 
-def _taught(
-    project: Project,
-    quality: Quality,
-    checkpoint: str,
-    settings: QualitySettings,
-    scores: dict[str, tuple[QualityScore, ...]],
-) -> Quality:
-    """``quality``, refitted to the verdicts on ``checkpoint``'s labels."""
+def _judged(
+    project: Project, checkpoint: str, scores: dict[str, tuple[QualityScore, ...]]
+) -> dict[str, dict[tuple[int, tuple[int, int]], Lesson]]:
+    """By case and (class, slab) what people judged of ``checkpoint``'s labels."""
     verdicts = fold(read_verdicts(project.review_folder), checkpoint=checkpoint)
-    judged = []
+    found: dict[str, dict[tuple[int, tuple[int, int]], Lesson]] = {}
     for animal, (case, units) in enumerate(scores.items()):
+        found[case] = {}
         for unit in units:
             item = ReviewItem(case, project.schema.ids[unit.organ - 1], unit.slab)
             decision = decision_for(verdicts, item)
             if decision in (Decision.ACCEPTED, Decision.REJECTED, Decision.CORRECTED):
-                judged.append((np.array(unit.evidence), decision == Decision.ACCEPTED, animal))
-    return refit(quality, judged, settings)
+                lesson = (np.array(unit.evidence), decision == Decision.ACCEPTED, animal)
+                found[case][unit.organ, unit.slab] = lesson
+    return found
 
 
 class _Predictor:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from napari_medaka_kd.errors import UserError
-from napari_medaka_kd.quality.record import Record, open_record
+from napari_medaka_kd.quality.record import FILE, Record, open_record
 from napari_medaka_kd.review import Decision, ReviewItem, Standing, Verdict, fold, read_verdicts, verdict_for
+from napari_medaka_kd.volumes.label_store import generation
 
 from .corrected import corrections
+from .stopping import accept_from, review_settings, stop_rule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,8 +60,9 @@ def acceptance(project: Project, teacher: str) -> Trust:
     """What verdicts and quality scores say of ``teacher``'s label maps of the cases without a person's labels.
 
     Accepted or corrected: believed. Rejected: not. Unreviewed, or unsure: as far as the classifier thinks it
-    acceptable, from its threshold on. A person's word always overrules the classifier's, a finer one a coarser. What
-    was corrected in another checkpoint's proposals is believed until somebody speaks of it here.
+    acceptable, from the threshold on that random verdicts have proven; while they have not, from its own or not at all,
+    as the project's settings say. A person's word always overrules the classifier's, a finer one a coarser. What was
+    corrected in another checkpoint's proposals is believed until somebody speaks of it here.
 
     Raises
     ------
@@ -70,9 +73,11 @@ def acceptance(project: Project, teacher: str) -> Trust:
     cases = {case.id: case for case in project.cases}
     standing = fold(read_verdicts(project.review_folder), checkpoint=teacher)
     painted = corrections(project)
+    settings, rule = review_settings(project), stop_rule(project, teacher)
     values, slabs = {}, {}
     for case, record in records.items():
-        weighing = _Weighing(cases[case], record, standing, painted.get(case, ()))
+        believed = replace(record, threshold=accept_from(settings, rule, record.threshold))
+        weighing = _Weighing(cases[case], believed, standing, painted.get(case, ()))
         values[case] = weighing.values()
         if weighing.finer:
             slabs[case] = 1
@@ -80,13 +85,13 @@ def acceptance(project: Project, teacher: str) -> Trust:
 
 
 def scored(project: Project, teacher: str) -> Mapping[str, Record]:
-    """The quality records of ``teacher``'s label maps of the cases that are neither labelled nor held out."""
-    records = {
-        case.id: open_record(case.folder, case.schema)
-        for case in project.cases
-        if not case.labelled and not case.held_out and (case.folder / "quality.json").is_file()
-    }
-    records = {case: record for case, record in records.items() if record.checkpoint == teacher}
+    """The quality records of ``teacher``'s present label maps of the cases that are neither labelled nor held out."""
+    records = {}
+    for case in project.cases:
+        if teacher in case.label_names and not case.labelled and not case.held_out and (case.folder / FILE).is_file():
+            record = open_record(case.folder, case.schema)
+            if (record.checkpoint, record.labels) == (teacher, generation(case.store, teacher)):
+                records[case.id] = record
     if not records:
         raise UserError(f"No unlabelled case has been scored for {teacher!r}.", "Run: medaka-kd segment, then score.")
     return records

@@ -19,7 +19,7 @@ from ..heat import read_heat
 from ..keys import KEYS
 from ..marks import worded_item, worded_time
 from ..notice import Notice
-from ..parts import choice, fill, words
+from ..parts import choice, explain, fill, words
 from ..queue_list import QueueList
 from ..strip import HeatStrip
 
@@ -35,9 +35,19 @@ if TYPE_CHECKING:
 ORDERS = {
     "mixed": "mixed",
     "worst first": "worst",
-    "informative": "informative",
-    "by organ": "organ",
-    "by animal": "animal",
+    "most informative first": "informative",
+    "organ by organ": "organ",
+    "animal by animal": "animal",
+    "at random": "random",
+}
+_TENTH = "One in ten is drawn at random all the same: only these show how good those are that nobody looks at."
+ORDER_TIPS = {
+    "mixed": "The worst and the most informative by turns; one in five is drawn at random.",
+    "worst": f"What is believed least comes first. {_TENTH}",
+    "informative": f"What the scores are unsure of and what is unlike all you have seen comes first. {_TENTH}",
+    "organ": f"One organ after the other, the worst first in each. {_TENTH}",
+    "animal": f"One animal after the other, the worst first in each. {_TENTH}",
+    "random": "All are drawn at random: the quickest way to know how good the others are and when to stop.",
 }
 SHOWS = {
     "still open": "open",
@@ -69,7 +79,7 @@ class ReviewPanel(QWidget):
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.session = session
-        self.tally, self.help = words(), words()
+        self.tally, self.stop, self.help = words(), words(), words()
         self.order, self.state = choice("In which order to look"), choice("Which ones to look at")
         self.organ, self.case = choice("Which organ to look at"), choice("Which animal to look at")
         self.notice = Notice(session)
@@ -101,10 +111,18 @@ class ReviewPanel(QWidget):
         self._offer()
         if desk is not None:
             self.tally.setText(worded_tally(desk))
+            self._show_stop(desk)
             self.queue.refresh()
         self._show_item()
         self._show_reasons()
         self._show_heat()
+
+    def _show_stop(self, desk: Desk) -> None:
+        """What is known of the unreviewed, and how far the reviewer agrees with themselves, once somebody judged."""
+        rule, own = desk.course.stop(), desk.course.consistency()
+        self.stop.setVisible(desk.tally().done > 0)
+        self.stop.setText("\n".join(filter(None, (rule.brief(), own.brief()))))
+        self.stop.setToolTip("\n".join(filter(None, (rule.sentence(), rule.details(), own.sentence(), own.details()))))
 
     def _offer(self) -> None:
         """What can be filtered by, as the session has it."""
@@ -112,6 +130,7 @@ class ReviewPanel(QWidget):
         organs = () if project is None else project.schema.organs
         cases = () if review.desk is None else review.desk.cases
         fill(self.order, ORDERS, review.order)
+        explain(self.order, ORDER_TIPS)
         fill(self.state, SHOWS, review.keep.show)
         fill(self.organ, {"all organs": 0} | {organ.name: organ.id for organ in organs}, review.keep.organ)
         fill(self.case, {"all animals": ""} | {case: case for case in cases}, review.keep.case)
@@ -238,6 +257,7 @@ class ReviewPanel(QWidget):
         column = QVBoxLayout(self.work)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.tally)
+        column.addWidget(self.stop)
         column.addLayout(filters)
         for widget in (self.card, self.judging, self.painting, self.chips):
             column.addWidget(widget)
