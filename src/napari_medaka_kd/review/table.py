@@ -224,6 +224,12 @@ class Verdicts(Sequence[Verdict]):
             return None
         return sorted(self.pick(np.arange(len(before), len(self))), key=by_time)
 
+    def of(self, reviewer: str, checkpoint: str) -> tuple[Verdict, ...]:
+        """What one reviewer said of a checkpoint's proposals, in the order of time."""
+        own = self.rows["reviewer"] == self.table.reviewers.find(reviewer)
+        own &= self.rows["checkpoint"] == self.table.checkpoints.find(checkpoint)
+        return tuple(sorted(self.pick(np.flatnonzero(own)), key=by_time))
+
     def of_items_with(self, decision: Decision) -> tuple[Verdict, ...]:
         """All verdicts on the items of which anyone ever said ``decision``, in the order of time."""
         items = np.zeros(len(self.table.items), bool)

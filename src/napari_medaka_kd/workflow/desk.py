@@ -264,7 +264,7 @@ class Desk:
     # ---- inside ------------------------------------------------------------------------------------------------
 
     def _looks(self) -> Looks:
-        return Looks(self.reviewer, self.checkpoint, self._verdicts)
+        return Looks(self.reviewer, self.checkpoint, self._verdicts.of(self.reviewer, self.checkpoint))
 
     def _ask_again(self) -> None:
         """Have an item come again, as if nobody had judged it, if it is time for one."""
