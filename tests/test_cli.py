@@ -39,6 +39,7 @@ VERBS = [
     "modality",
     "organs",
     "pack",
+    "propagate",
     "readiness",
     "sample",
     "score",

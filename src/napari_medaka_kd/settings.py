@@ -257,8 +257,41 @@ class MutualSettings(StrategySettings):
         return 2 if self.ensemble else 1
 
 
+class RegistrationSettings(Settings):
+    """How one labelled animal, the atlas, is laid onto others."""
+
+    atlas: str = knob("", "Atlas", "Case whose labels are warped; empty: the only labelled one.")
+    grid: int = knob(64, "Grid", "Voxels a side of the cubes that are registered.", ge=16, le=160, multiple_of=16)
+    registration_steps: int = knob(500, "Steps of the registration", "0: affine alignment alone.", ge=0)
+    smoothness: float = knob(0.5, "Smoothness", "Price of the warp's gradient, λ.", ge=0)
+    contrast: float = knob(0.1, "Contrast", "Weight of the contrastive term; 0 leaves it out.", ge=0)
+    temperature: float = knob(0.5, "Contrast's temperature", "τ of the contrastive term.", gt=0)
+    mirror: bool = knob(False, "Mirror images", "Whether scans may be mirror images of each other.")
+
+
+class PropagateSettings(RegistrationSettings):
+    """The atlas's labels, warped onto other animals and kept."""
+
+    seed: int = 0
+    fit: FitSettings = FitSettings()
+
+
+class ReconstructionSettings(RegistrationSettings, StrategySettings):
+    """One labelled atlas and a teacher that reconstructs real scans (arXiv 2408.03616)."""
+
+    name: Literal["reconstruction"] = "reconstruction"
+    synthetic: int = knob(8, "Synthetic", "Patches of the warped atlas in each step.", ge=0)
+    warps: Literal["registered", "random"] = knob(
+        "registered", "Warps", "registered: onto the animals without labels; random: for comparison."
+    )
+    hint_weight: float = knob(
+        1.0, "Hints", "Weight of the distance to the features of the teacher, λ_h; 0: no teacher.", ge=0
+    )
+    reconstruction_weight: float = knob(1.0, "Reconstruction", "Weight of the teacher's own loss, λ_r.", ge=0)
+
+
 AnyStrategy: TypeAlias = Annotated[
-    SelfTrainingSettings | ShapeIntensitySettings | MeanTeacherSettings | MutualSettings,
+    SelfTrainingSettings | ShapeIntensitySettings | MeanTeacherSettings | MutualSettings | ReconstructionSettings,
     Field(discriminator="name"),
 ]
 
@@ -282,6 +315,7 @@ def strategies() -> dict[str, tuple[str, type[AnyStrategy]]]:
         "shape_intensity": ("Shape and intensity", ShapeIntensitySettings),
         "mean_teacher": ("Mean teacher", MeanTeacherSettings),
         "mutual": ("Two modalities", MutualSettings),
+        "reconstruction": ("One labelled atlas", ReconstructionSettings),
     }
 
 

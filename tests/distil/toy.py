@@ -26,6 +26,7 @@ from napari_medaka_kd.settings import (
     MutualSettings,
     NetworkSettings,
     PatchSettings,
+    ReconstructionSettings,
     SelfTrainingSettings,
     ShapeIntensitySettings,
 )
@@ -123,6 +124,9 @@ STUDIES = {
         unlabelled=2, views=2, weight=1, feature_weight=0.1, rise=0.8
     ),  # the teacher lags
     "mutual": MutualSettings(target="bright", unlabelled=1, assistants=2, width=4, to_real=0.3),
+    "reconstruction": ReconstructionSettings(
+        atlas="fish1", grid=16, registration_steps=2, synthetic=2, hint_weight=0.1
+    ),
 }
 KINDS = {"supervise": teach, "self_training": learn} | {
     name: functools.partial(study, strategy) for name, strategy in STUDIES.items()

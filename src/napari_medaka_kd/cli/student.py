@@ -1,4 +1,4 @@
-"""Verbs about a student: distil, evaluate, measure, disagree, readiness."""
+"""Verbs about a student: distil, propagate, evaluate, measure, disagree, readiness."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from napari_medaka_kd.console import plain_failures, play, say
-from napari_medaka_kd.settings import DistilSettings, strategies
+from napari_medaka_kd.settings import DistilSettings, PropagateSettings, strategies
 from napari_medaka_kd.turns import knobs, listed, project_knobs
 
 from .app import Cases, CheckpointName, Json, ProjectFolder, SettingsFile, Turns, app, card
@@ -37,6 +37,27 @@ def distil(
 
         made = play(run(open_project(project), name, teacher, chosen))
         say(f"Checkpoint {made.name!r}: evaluate it, or let it teach.", card(made), as_json)
+
+
+@app.command(epilog=f"Knobs:\n\n{listed(PropagateSettings())}")
+def propagate(
+    project: ProjectFolder,
+    name: Annotated[str, typer.Option("--name", help="Of the label maps.")] = "propagated",
+    atlas: Annotated[str, typer.Option("--atlas", help="Case to warp; the only labelled one if empty.")] = "",
+    cases: Cases = None,
+    settings: SettingsFile = None,
+    turns: Turns = None,
+    as_json: Json = False,
+) -> None:
+    """Warp the labels of one animal onto others, and keep them as a label map of each."""
+    with plain_failures(as_json):
+        words = [*([f"atlas={atlas}"] if atlas else ()), *(turns or ())]
+        chosen = knobs(PropagateSettings, settings, words, project_knobs(PropagateSettings, project, "propagate"))
+        from napari_medaka_kd.workflow.curate import open_project
+        from napari_medaka_kd.workflow.propagate import propagate as run
+
+        done = play(run(open_project(project), name, chosen, cases or ()))
+        say(f"Warped the atlas onto {len(done)} cases as {name!r}.", {"labels": name, "cases": done}, as_json)
 
 
 @app.command()

@@ -77,7 +77,7 @@ def bend_space(image: Tensor, target: Tensor, weight: Tensor, bend: Bend) -> tup
 
 
 def bend_roots(roots: Tensor, bend: Bend, row: int) -> Tensor:
-    """Turn, scale and mirror the roots of soft labels (classes, Z, Y, X) as ``row`` of the batch; linear, as the image.
+    """Turn, scale and mirror the roots of soft labels, or a scan, (C, Z, Y, X) as ``row`` of the batch; linearly.
 
     What comes from outside the patch is that of its edge; nothing is learned there.
     """

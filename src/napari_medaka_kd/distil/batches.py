@@ -15,7 +15,7 @@ from torch import Tensor
 from napari_medaka_kd.networks import soft
 from napari_medaka_kd.networks.inputs import encode
 from napari_medaka_kd.volumes.organ_index import index_of
-from napari_medaka_kd.volumes.patches import Pair, Patch, PatchReader, Recipe
+from napari_medaka_kd.volumes.patches import Pair, Patch, PatchReader, Recipe, read_patch
 from napari_medaka_kd.volumes.volume import Region, Shape, Volume
 
 from . import augment
@@ -49,6 +49,8 @@ class Source:
         The teacher's soft labels, where they were kept; they stay on the disk.
     modality
         How it was scanned; empty where nobody said.
+    twin
+        The animal that this one imitates, on the same grid, if it does.
     """
 
     case: str
@@ -59,11 +61,13 @@ class Source:
     slab: int = 0
     soft: Channels | None = None
     modality: str = ""
+    twin: Source | None = None
 
     def loaded(self) -> Source:
         """This animal, read into memory."""
         labels = replace(self.labels, volume=_loaded(self.labels.volume))
-        return replace(self, image=_loaded(self.image), labels=labels)
+        twin = None if self.twin is None else replace(self.twin, image=_loaded(self.twin.image))
+        return replace(self, image=_loaded(self.image), labels=labels, twin=twin)
 
     def pair(self) -> Pair:
         """What a :class:`PatchReader` takes patches from."""
@@ -104,13 +108,13 @@ class Diet:
     def _batch(
         self,
         step: int,
-        shown: Sequence[tuple[Tensor, Tensor, Tensor]],
+        shown: Sequence[tuple[Tensor, Tensor, Tensor, Tensor | None]],
         some: Sequence[Patch],
         others: Sequence[Patch],
     ) -> Batch:
         labelled = len(some)
         rng = np.random.default_rng((self.seed, step))
-        image, target, weight = (torch.stack(parts) for parts in zip(*shown, strict=True))
+        image, target, weight = (torch.stack(parts) for parts in zip(*(row[:3] for row in shown), strict=True))
         bend = augment.draw(self.augment, len(image), self.patches.patch, rng)
         clean, target, weight = augment.bend_space(image, target, weight, bend)
         strong = augment.bend_intensity(clean, bend)
@@ -127,15 +131,23 @@ class Diet:
             pasted=pasted,
             animal=torch.tensor([patch.pair for patch in (*some, *others)]),
             soft=_bent_soft([patch.soft for patch in others], bend, labelled),
+            twin=_bent_twins([row[3] for row in shown], clean, bend),
         )
 
-    def _shown(self, source: Source, patch: Patch) -> tuple[Tensor, Tensor, Tensor]:
-        """(image, target, weight) of one patch."""
+    def _shown(self, source: Source, patch: Patch) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """(image, target, weight, twin's image if it has one) of one patch."""
         block = encode(patch.image, patch.region, source.body, self.network)
         target = source.labels.schema.to_classes(patch.labels)
         inside = _inside(patch.region, source.image.shape)
         weight = trusted(source, patch.region, target, self.rim) * inside
-        return torch.from_numpy(block), torch.from_numpy(np.where(inside, target, IGNORE)), torch.from_numpy(weight)
+        known = torch.from_numpy(np.where(inside, target, IGNORE))
+        return torch.from_numpy(block), known, torch.from_numpy(weight), self._twin(source, patch)
+
+    def _twin(self, source: Source, patch: Patch) -> Tensor | None:
+        if source.twin is None:
+            return None
+        block = read_patch(source.twin.image.levels[0], patch.region)
+        return torch.from_numpy(encode(block, patch.region, source.twin.body, self.network))
 
 
 def side_by_side(main: Diet, **others: Diet) -> Callable[[int], Iterator[Batch]]:
@@ -188,6 +200,14 @@ def _bent_soft(packed: Sequence[npt.NDArray[np.uint8] | None], bend: augment.Ben
         row: soft.logits(augment.bend_roots(soft.unpack(torch.from_numpy(each.copy())), bend, row))
         for row, each in rows.items()
     }
+
+
+def _bent_twins(twins: Sequence[Tensor | None], clean: Tensor, bend: augment.Bend) -> Tensor | None:
+    """``clean``, with the twins of those rows that have one in their place, bent alike."""
+    if all(twin is None for twin in twins):
+        return None
+    rows = enumerate(twins)
+    return torch.stack([clean[row] if twin is None else augment.bend_roots(twin, bend, row) for row, twin in rows])
 
 
 def _inside(region: Region, shape: Shape) -> npt.NDArray[np.bool_]:

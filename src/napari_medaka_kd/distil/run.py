@@ -14,6 +14,7 @@ from .lesson import Lesson
 from .stage import Run
 from .strategies.mean_teacher import mean_teacher
 from .strategies.mutual import mutual
+from .strategies.reconstruction import reconstruction
 from .strategies.self_training import self_training
 from .strategies.shape_intensity import shape_intensity
 
@@ -24,6 +25,7 @@ STRATEGIES: dict[str, Strategy] = {
     "shape_intensity": shape_intensity,
     "mean_teacher": mean_teacher,
     "mutual": mutual,
+    "reconstruction": reconstruction,
 }
 
 

@@ -38,6 +38,8 @@ class Batch:
         for the rows of animals whose soft labels were kept.
     beside
         Batches of other animals for the same step, by name.
+    twin
+        Like ``clean``, but where a row's animal imitates another one, of that one; ``None`` where none does.
     """
 
     step: int
@@ -51,6 +53,7 @@ class Batch:
     animal: Tensor
     soft: Mapping[int, Tensor] = field(default_factory=dict)
     beside: Mapping[str, Batch] = field(default_factory=dict)
+    twin: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """This batch on ``device``."""

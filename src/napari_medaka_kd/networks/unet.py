@@ -65,16 +65,29 @@ class UNet(nn.Module):
         if cone is not None:
             before, first, last = cone[0][0][0][0], cone[0][1][0][0], cone[0][1][1][0]
             image = image[:, :, before + first : before + last]
-        batch, _, depth = image.shape[:3]
+        batch = image.shape[0]
         slices = image.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)  # (B·Z, C, Y, X)
         features = self.features(slices, cone)
-        logits, features = (
-            each.reshape(batch, depth, *each.shape[1:]).transpose(1, 2) for each in (self.head(features), features)
-        )
+        logits, features = (_stacked(each, batch) for each in (self.head(features), features))
         return logits, features
 
-    def features(self, image: Tensor, cone: Tensor | Sequence[Any] | None = None) -> Tensor:
-        """The last decoder feature, at full resolution."""
+    def with_levels(self, image: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The logits, and the feature of each level of the decoder, fine to coarse.
+
+        That of level k is (B, widths[k], Z / 2ᵏ, Y / 2ᵏ, X / 2ᵏ), of a 2-D network with all of Z.
+        """
+        levels: list[Tensor] = []
+        if self.dimensions == 3:
+            features = self.features(image.contiguous(memory_format=torch.channels_last_3d), levels=levels)
+            return self.head(features), tuple(reversed(levels))
+        slices = image.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        logits = self.head(self.features(slices, levels=levels))
+        return _stacked(logits, len(image)), tuple(_stacked(each, len(image)) for each in reversed(levels))
+
+    def features(
+        self, image: Tensor, cone: Tensor | Sequence[Any] | None = None, levels: list[Tensor] | None = None
+    ) -> Tensor:
+        """The last decoder feature, at full resolution; ``levels`` is given those of all levels, coarse to fine."""
         bridges: list[Tensor] = []
         for depth, block in enumerate(self.down):
             image = block(self.pool(image) if depth else image)
@@ -86,6 +99,8 @@ class UNet(nn.Module):
                 image, bridge = cut(image, cone[level + 1][1]), cut(bridge, cone[level][0])
             grown = self.grow(image)
             image = self.up[level](torch.cat((grown, bridge), dim=1) if self.skips else grown)
+            if levels is not None:
+                levels.append(image)
         return image if cone is None else cut(image, cone[0][1])
 
 
@@ -119,6 +134,11 @@ def reach(dimensions: int, widths: tuple[int, ...]) -> tuple[int, int, int]:
     deepest = len(widths) - 1
     radius = sum(2 * 2**depth for depth in range(deepest)) * 2 + 2 * 2**deepest + 2**deepest
     return (radius if dimensions == 3 else 0), radius, radius
+
+
+def _stacked(slices: Tensor, batch: int) -> Tensor:
+    """(B·Z, C, Y, X) → (B, C, Z, Y, X)."""
+    return slices.reshape(batch, -1, *slices.shape[1:]).transpose(1, 2)
 
 
 def _block(dimensions: int, inputs: int, outputs: int) -> nn.Sequential:

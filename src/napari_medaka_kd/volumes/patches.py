@@ -186,6 +186,13 @@ class PatchReader:
         return _Block(number, regions, box, deep * math.prod(extent(box)), tuple(waits))
 
 
+def read_patch(array: LazyArray, region: Region) -> npt.NDArray[Any]:
+    """``region`` of ``array``; where it reaches beyond, the edge is repeated."""
+    z, y, x = array.shape
+    box = _around((region,), (z, y, x))
+    return _cut(np.asarray(array[box]), box, region)
+
+
 def draw_regions(pair: Pair, recipe: Recipe, rng: np.random.Generator) -> tuple[Region, ...]:
     """Where the patches of one block lie, as many as ``recipe`` takes of one; reads one cell of the labels at most."""
     count = recipe.patches_per_block

@@ -63,7 +63,7 @@ def distil_from_scans(project: Project, name: str, settings: DistilSettings, sta
     watched = Diet(known_by, (), 0, settings.patches, settings.augment, looks, settings.seed)
     lesson = Lesson(
         labelled=given,
-        unlabelled=tuple(_unlabelled(case) for case in cast.unlabelled),
+        unlabelled=tuple(unlabelled_source(case) for case in cast.unlabelled),
         student=student,
         teacher=None,
         looks=looks,
@@ -119,7 +119,7 @@ def _cast(project: Project, strategy: AnyStrategy) -> Cast:
     )
 
 
-def _unlabelled(case: Case) -> Source:
+def unlabelled_source(case: Case) -> Source:
     """A scan of whose organs nothing is known."""
     volume = case.volume
     nothing = np.broadcast_to(np.zeros((), np.uint8), volume.shape)

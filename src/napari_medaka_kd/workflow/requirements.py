@@ -74,4 +74,5 @@ _NEEDS: dict[str, Callable[[Census], str]] = {
     "shape_intensity": _labels,
     "mean_teacher": lambda found: _labels(found) or _scans(found),
     "mutual": _labels,
+    "reconstruction": lambda found: _labels(found) or _scans(found),
 }
