@@ -213,6 +213,7 @@ def test_in_two_rounds_the_first_student_is_the_second_one_s_teacher(scored: Pro
         fit=FitSettings(steps=60, learning_rate=1e-2),
         strategy=SelfTrainingSettings(rounds=2, unlabelled=2),
     )
+    (scored.folder / "settings.toml").write_text("[score]\ncopies = 4\ncritic_steps = 0\n")
     last = drain(distil(scored, "student", "teacher", settings))
     first = Checkpoint.open(scored.checkpoint("student-1"))
     assert first.history["teacher"] == "teacher"

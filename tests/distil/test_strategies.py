@@ -73,12 +73,10 @@ def test_a_study_cancelled_after_any_report_ends_in_the_same_bits(toy, uninterru
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX's")
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_study_that_is_killed_ends_in_the_same_bits(toy, tmp_path, name):
-    undisturbed, job = toy.KINDS[name](tmp_path / "undisturbed", 6, 100)
-    drain(job)
-    command = [sys.executable, toy.__file__, name, str(tmp_path / "killed"), "2", "fsync", "5"]
+def test_a_study_that_is_killed_ends_in_the_same_bits(toy, uninterrupted, tmp_path, name):
+    command = [sys.executable, toy.__file__, name, str(tmp_path), "1", "fsync", "5", str(STEPS)]
     killed = subprocess.run(command, check=False, capture_output=True, text=True)
     assert killed.returncode == -9, killed.stderr
-    student, job = toy.KINDS[name](tmp_path / "killed", 6, 2)
+    student, job = toy.KINDS[name](tmp_path, STEPS, 1)
     drain(job)
-    assert toy.alike(student, undisturbed)
+    assert toy.alike(student, uninterrupted[name][0])

@@ -1,6 +1,7 @@
 """A training small enough to be played hundreds of times: two boxes, told apart by brightness, in 12×16×16 voxels.
 
-Run as a program it plays a training and kills itself: ``toy.py <kind> <folder> <save every> <step|fsync> <number>``.
+Run as a program it plays a training and kills itself:
+``toy.py <kind> <folder> <save every> <step|fsync> <number> [<steps, if not six>]``.
 """
 
 import functools
@@ -152,9 +153,9 @@ def _die_at_fsync(number):
 
 
 if __name__ == "__main__":
-    kind, folder, save_every, event, number = sys.argv[1:]
+    kind, folder, save_every, event, number, *steps = sys.argv[1:]
     if event == "fsync":
         _die_at_fsync(int(number))
-    for progress in KINDS[kind](folder, 6, int(save_every))[1]:
+    for progress in KINDS[kind](folder, int(steps[0]) if steps else 6, int(save_every))[1]:
         if event == "step" and progress.done == int(number):
             os.kill(os.getpid(), signal.SIGKILL)

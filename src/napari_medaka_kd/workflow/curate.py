@@ -24,6 +24,7 @@ from .agreeing import agreement_facts, company
 from .anatomy import carried_rules, facts_of, flags_or_warning, listed
 from .judged import judged
 from .pack_card import is_pack
+from .requirements import advise, census
 from .stopping import stop_rule
 
 if TYPE_CHECKING:
@@ -197,6 +198,8 @@ class Status:
         What is amiss with the folder, in sentences.
     unreviewed
         By checkpoint what is known of its proposals that nobody looked at, in a sentence.
+    strategy
+        Which strategy suits what is there, and why, in a sentence; empty where it is too early to say.
     """
 
     name: str
@@ -210,6 +213,7 @@ class Status:
     conflicts: int = 0
     warnings: tuple[str, ...] = ()
     unreviewed: dict[str, str] = field(default_factory=dict)
+    strategy: str = ""
 
     def text(self) -> str:
         """As a person reads it."""
@@ -226,6 +230,7 @@ class Status:
         lines += [self.warning] if self.warning else []
         lines += [f"  {pair['sentence']}" for pair in self.agreement]
         lines += [f"  {self.conflicts} in conflict: medaka-kd verdicts conflicts PROJECT"] if self.conflicts else []
+        lines += [f"Strategy: {self.strategy}"] if self.strategy else []
         return "\n".join([*lines, *self.warnings, f"Next: {self.next}"])
 
 
@@ -251,7 +256,7 @@ def status(project: Project) -> Status:
     return Status(
         project.name, project.schema.names, cases, project.checkpoints, verdicts, _next(project), warning,
         tuple(pairs), len(agreeing.conflicts), warn_of_share(project.review_folder),
-        _unreviewed(project, any(verdicts.values())),
+        _unreviewed(project, any(verdicts.values())), advise(census(project)).why,
     )  # fmt: skip
 
 

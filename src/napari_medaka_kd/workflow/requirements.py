@@ -76,3 +76,40 @@ _NEEDS: dict[str, Callable[[Census], str]] = {
     "mutual": _labels,
     "reconstruction": lambda found: _labels(found) or _scans(found),
 }
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Which strategy suits a project, by name, and why in a sentence; both empty where it is too early to say."""
+
+    strategy: str = ""
+    why: str = ""
+
+
+_ONE_ATLAS = 3  # animals without labels, from which on one labelled animal is worth warping onto them
+
+
+def advise(found: Census) -> Advice:
+    """The strategy to try first on a project that holds ``found``."""
+    named = {name: count for name, count in found.modalities.items() if name}
+    if not found.labelled:
+        return Advice()
+    if not missing(MutualSettings(), found):
+        counts = " and ".join(f"{count} in {name}" for name, count in sorted(named.items()))
+        return Advice("mutual", f"Two modalities have labels, {counts}: mutual lets the richer one help the other.")
+    if not found.unlabelled:
+        return Advice(
+            "shape_intensity",
+            "Every animal has labels: shape_intensity makes more of them for scans of other scanners.",
+        )
+    if found.labelled == 1 and found.unlabelled >= _ONE_ATLAS:
+        return Advice(
+            "reconstruction",
+            f"One animal has labels and {found.unlabelled} have none: reconstruction warps the one onto the others; "
+            "with verdicts on a teacher's proposals, self_training.",
+        )
+    return Advice(
+        "self_training",
+        f"{found.labelled} animals have labels and {found.unlabelled} have none: self_training learns from what a "
+        "teacher proposes and you accept.",
+    )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari_medaka_kd.quality.record import FILE, open_record
 from napari_medaka_kd.settings import DistilSettings, QualitySettings, SegmentSettings, SelfTrainingSettings
+from napari_medaka_kd.turns import project_knobs
 
 from .from_scans import distil_from_scans
 from .propose import score, segment
@@ -38,6 +39,7 @@ def distil(project: Project, name: str, teacher: str, settings: DistilSettings) 
         cases = [case for case in project.cases if not case.held_out and (case.folder / FILE).is_file()]
         slab = open_record(cases[0].folder, project.schema).slab
         yield from segment(project, between, SegmentSettings(), [case.id for case in cases])
-        yield from score(project, between, QualitySettings(slab=slab), [case.id for case in cases])
+        judging = project_knobs(QualitySettings, project.folder, "score").model_copy(update={"slab": slab})
+        yield from score(project, between, judging, [case.id for case in cases])
         teacher = between
     return (yield from distil_once(project, name, teacher, settings))

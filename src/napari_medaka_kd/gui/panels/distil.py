@@ -12,7 +12,7 @@ from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.settings import DistilSettings, strategies
 from napari_medaka_kd.turns import turned
 from napari_medaka_kd.workflow.readiness import Readiness, readiness
-from napari_medaka_kd.workflow.requirements import census, missing
+from napari_medaka_kd.workflow.requirements import advise, census, missing
 from napari_medaka_kd.workflow.training import Training, read_training, stop_training, trainings
 
 from ..form import SettingsForm
@@ -40,6 +40,7 @@ class DistilPanel(QWidget):
         self.session = session
         self.empty, self.sentence, self.warnings = words(_EMPTY), words(), words()
         self.teacher, self.strategy = choice("Whom the student learns from."), choice("How the student learns.")
+        self.advice = words()
         self.name, self.command = QLineEdit("student"), CommandLine()
         self.table = self._readiness_table()
         self.review = button("Review what is missing", self._on_review, "Those organs' proposals come first.")
@@ -156,7 +157,9 @@ class DistilPanel(QWidget):
     def _show_readiness(self) -> None:
         project, teacher = self.session.project, self.teacher.currentData()
         kind, self.found = strategies()[self.strategy.currentData()][1], None
-        lack = "" if project is None else missing(self._strategy(), census(project))
+        found = None if project is None else census(project)
+        lack = "" if found is None else missing(self._strategy(), found)
+        self.advice.setText("" if found is None else advise(found).why)
         if lack:
             self.sentence.setText(f"{lack[0].upper()}{lack[1:]}")
         elif project is not None and kind.from_proposals and teacher:
@@ -260,7 +263,12 @@ class DistilPanel(QWidget):
             self._progress.addWidget(widget)
         self._folds: dict[str, tuple[SettingsForm, QCollapsible]] = {}
         rows = QFormLayout()
-        for title, widget in (("Teacher", self.teacher), ("Strategy", self.strategy), ("Name", self.name)):
+        for title, widget in (
+            ("Teacher", self.teacher),
+            ("Strategy", self.strategy),
+            ("", self.advice),
+            ("Name", self.name),
+        ):
             rows.addRow(title, widget)
         inner = QVBoxLayout(self.work)
         inner.setContentsMargins(0, 0, 0, 0)
