@@ -69,10 +69,11 @@ def hippocampi(data: Path, seed: int) -> Trial:
     teacher = TrainSettings(
         seed=seed,
         network=NetworkSettings(dimensions=3, widths=(8, 16, 32), members=3),
-        patches=PatchSettings(patch=(24, 32, 24), batch=8),
-        fit=FitSettings(steps=200, learning_rate=5e-3),
+        patches=PatchSettings(patch=(32, 48, 32), batch=4),
+        augment=AugmentSettings(rotation=10, scaling=0.1),
+        fit=FitSettings(steps=500, learning_rate=5e-3),
     )
-    quality = QualitySettings(good_iou=0.75, seed=seed, copies=12, critic_steps=100)
+    quality = QualitySettings(good_iou=0.65, seed=seed, copies=12, critic_steps=100)
     student = DistilSettings(
         seed=seed,
         patches=teacher.patches.model_copy(update={"batch": 4}),

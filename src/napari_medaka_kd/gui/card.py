@@ -77,16 +77,17 @@ class ItemCard(QWidget):
     def show_item(self, schema: LabelSchema, item: ReviewItem, proposal: Proposal | None) -> None:
         """Show ``item`` and what is known of it."""
         colour = next((organ.color for organ in schema.organs if organ.id == item.organ), "#888888")
-        name = html.escape(worded_organ(schema, item.organ))
+        organ = worded_organ(schema, item.organ)
         size = round(_LARGE * 100)
         self.organ.setText(
-            f"<span style='font-size:{size}%'><span style='color:{colour}'>■</span> <b>{name}</b></span>"
+            f"<span style='font-size:{size}%'><span style='color:{colour}'>■</span> <b>{html.escape(organ)}</b></span>"
         )
         self.place.setText(f"{item.case} · {worded_slices(item)}")
         score = math.nan if proposal is None else proposal.score
         self.bar.show_score(score)
         self.quality.setText(worded_quality(score))
-        self.why.setText("; ".join(() if proposal is None else proposal.reasons))
+        reasons = () if proposal is None else proposal.reasons
+        self.why.setText("; ".join(reason.removeprefix(f"{organ}: ") for reason in reasons))
         self.why.setMinimumHeight(_LINES * self.why.fontMetrics().lineSpacing())
         self.said.setText(worded_verdict(proposal))
 

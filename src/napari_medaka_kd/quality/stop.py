@@ -64,7 +64,7 @@ class StopRule:
         if self.promise.threshold is not None:
             lines.append(f"{self.promise.accepted} of them may be accepted unseen")
         elif self.promise.needed is not None:
-            lines.append(f"none unseen yet: {self.promise.needed} more good random verdicts")
+            lines.append(f"To accept any unseen: {self.promise.needed} more random verdicts, all good")
         return "\n".join(lines) + (" · enough reviewed" if self.settled else "")
 
     def details(self) -> str:
