@@ -139,3 +139,15 @@ def test_a_mask_comes_back_from_the_disk_and_a_damaged_one_is_refused(tmp_path):
     np.savez(tmp_path / "evil.npz", bits=np.array([{}], object), coarse=[1, 1, 1], shape=[1, 1, 1])
     with pytest.raises(InvalidVolume, match="pickle"):
         open_mask(tmp_path / "evil.npz")
+
+
+def test_a_crop_out_of_an_animal_has_no_air_and_is_all_body():
+    rng = np.random.default_rng(0)
+    tissue = np.where(rng.random((8, 8, 8)) < 0.5, 400, 900).repeat(5, 0).repeat(5, 1).repeat(5, 2)
+    crop = Volume(((tissue + rng.normal(0, 30, tissue.shape)).astype(np.float32),), (1.0, 1.0, 1.0))
+    body = find_body(crop)
+    assert body.box == whole(crop.shape)
+    assert body.mask is None
+    low, high = body.window
+    assert low < 450
+    assert high > 850

@@ -15,6 +15,7 @@ from .volume import Region, Shape, Volume, whole
 _ENOUGH = 64**3  # voxels that show where a body is
 _OVERVIEW = 256**3  # voxels that are read at most at a time
 _SMALLEST_SHARE = 0.003  # of the scan; a smaller component is a speck, not an animal
+_CUT_OUT = 0.25  # bright share of the faces: 0.45 and more of crops of brains, at most 0.05 of animals in air
 _TWO_CLASSES = 0.8  # share of variance between Otsu's classes; one Gaussian alone gives 2/π = 0.64
 
 
@@ -73,13 +74,14 @@ class Body:
 def find_body(volume: Volume) -> Body:
     """Where the animal is: the largest thing brighter than air, at the coarsest level that still shows it.
 
-    The whole volume where nothing stands out. Reads one coarse level (≤ 16.8 M voxels at a time).
+    The whole volume where nothing stands out, or where it was cut out of an animal, with no air around. Reads one
+    coarse level (≤ 16.8 M voxels at a time).
     """
     overview = _read_overview(volume)
     smooth = _smooth(overview)
     bright = smooth > _air_threshold(smooth)
     mask = _largest_part(bright)
-    if mask.mean() < _SMALLEST_SHARE:
+    if mask.mean() < _SMALLEST_SHARE or _on_faces(bright) > _CUT_OUT:
         return Body(whole(volume.shape), intensity_window(overview))
     return Body(_box(mask, volume.shape), intensity_window(overview[mask]), find_mask(bright, volume.shape))
 
@@ -112,6 +114,12 @@ def _smooth(overview: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
     smoothed: npt.NDArray[np.float32] = ndimage.gaussian_filter(np.nan_to_num(overview), 1.0)
     return smoothed
+
+
+def _on_faces(bright: npt.NDArray[np.bool_]) -> float:
+    """The bright share of the voxels on the six faces."""
+    faces = [bright.take(end, axis).ravel() for axis in range(3) for end in (0, -1)]
+    return float(np.concatenate(faces).mean())
 
 
 def _air_threshold(overview: npt.NDArray[np.float32]) -> float:
