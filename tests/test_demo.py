@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from napari_medaka_kd.cli import app
-from napari_medaka_kd.demo import ARMS, animals, control_settings, demo
+from napari_medaka_kd.demo import ARMS, animals, demo
 from napari_medaka_kd.project import open_project
 from napari_medaka_kd.review import read_verdicts
 from napari_medaka_kd.settings import (
@@ -23,6 +23,7 @@ from napari_medaka_kd.settings import (
     QualitySettings,
     TrainSettings,
 )
+from napari_medaka_kd.trial import control_settings
 from napari_medaka_kd.volumes.beamline import BEAMLINE_A
 
 TINY = DemoSettings(

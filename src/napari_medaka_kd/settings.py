@@ -345,18 +345,26 @@ class PhantomSettings(Settings):
     beamline: BeamlineSettings = BeamlineSettings()
 
 
-class DemoSettings(Settings):
-    """The whole way on made-up fish: one with labels, many without, from two beamlines."""
+class TrialSettings(Settings):
+    """A trial of self-training by a simulated reviewer: what is trained, and how well they judge."""
 
     seed: int = 0
+    reviews: int = knob(40, "Reviews", "Proposals that the simulated reviewer judges.", ge=0)
+    slips: float = knob(0.05, "Slips", "Share of these that the reviewer gets wrong.", ge=0, le=0.5)
+    teacher: TrainSettings = TrainSettings()
+    quality: QualitySettings = QualitySettings()
+    student: DistilSettings = DistilSettings()
+
+
+class DemoSettings(TrialSettings):
+    """The whole way on made-up fish: one with labels, many without, from two beamlines."""
+
     labelled: int = knob(1, "Labelled", "Animals with labels, from the first beamline.", ge=1)
     unlabelled: int = knob(20, "Unlabelled", "Animals without, from the second beamline.", ge=1)
     held_out: int = knob(8, "Held out", "Animals to evaluate on, from the second beamline.", ge=1)
     shape: Triple = knob((96, 64, 64), "Shape", "Voxels of each scan, (z, y, x).")
     pose: float = knob(0.7, "Pose", "How far animals differ in pose, size and shape.", ge=0)
     severity: float = knob(0.6, "Artefacts", "The worst scan of the second beamline: 0 as good as it gets.", ge=0, le=1)
-    reviews: int = knob(40, "Reviews", "Proposals that the simulated reviewer judges.", ge=0)
-    slips: float = knob(0.05, "Slips", "Share of these that the reviewer gets wrong.", ge=0, le=0.5)
     teacher: TrainSettings = TrainSettings(
         network=NetworkSettings(dimensions=2, widths=(16, 32, 64, 96)),
         patches=PatchSettings(patch=(1, 48, 48), batch=16, class_balance=0.2),
