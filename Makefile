@@ -1,5 +1,5 @@
 # make demo: the main job on made-up animals · make test: the tests. Each sets up what it needs first.
-.PHONY: demo app test check bench torture shots real setup
+.PHONY: demo app test check bench claims torture shots real setup
 
 PYTHON ?= python3
 export PYTHON
@@ -37,6 +37,15 @@ bench: .venv/.ready-dev  ## the demo with three seeds, the window, opening, conv
 	.venv/bin/python benchmarks/forecast.py --rounds 3
 	.venv/bin/python benchmarks/verdicts.py --verdicts 1000000
 	.venv/bin/python benchmarks/patches.py --arms ours zarr-python "MONAI PersistentDataset" "MONAI CacheDataset"
+
+# Strategy and data set of each claim, with its seeds.
+CLAIMS := self_training/phantom/10 self_training/phantom-same/10 self_training/hippocampi/10 self_training/brains/5 \
+	shape_intensity/hippocampi/5 shape_intensity/phantom/5 mutual/phantom/5 mutual/hippocampi/5 \
+	reconstruction/brains/5 reconstruction/heads/1 mean_teacher/hippocampi/5 mean_teacher/phantom/5
+
+claims: .venv/.ready-dev  ## every strategy against its controls; make claims DATA=FOLDER; a day on two cores
+	for claim in $(CLAIMS); do .venv/bin/python benchmarks/claims.py --source $(DATA) \
+		--strategy $$(echo $$claim | cut -d/ -f1) --data $$(echo $$claim | cut -d/ -f2) --seeds $$(echo $$claim | cut -d/ -f3) || exit 1; done
 
 torture: .venv/.ready-dev  ## spoiled volumes by the thousand through every reader, 1220 kills, a soak; make torture INPUTS=20000 SEED=1
 	.venv/bin/python tests/volumes/hostile --inputs $(INPUTS) --seed $(SEED)

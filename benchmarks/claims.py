@@ -12,22 +12,26 @@ import argparse
 import json
 import math
 import sys
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 from claims_arms import CLAIMS, Claim, Study
-from claims_data import DATA, Material
 from table import in_points, print_table, say_json
 
+from napari_medaka_kd.evaluate import compare
 from napari_medaka_kd.job import drain
-from napari_medaka_kd.project import Project, add_case, create_project, open_project
+from napari_medaka_kd.project import MANUAL, Project, add_case, create_project, open_project, set_modality
 from napari_medaka_kd.report import difference, plain
 from napari_medaka_kd.settings import SegmentSettings
 from napari_medaka_kd.volumes.atomic import replace_file
-from napari_medaka_kd.workflow.assess import evaluate
 from napari_medaka_kd.workflow.propose import segment
+
+if TYPE_CHECKING:
+    from claims_data import Material
 
 Found = dict[str, dict[str, dict[str, float]]]  # arm → test → seed → mean Dice
 
@@ -35,40 +39,69 @@ Found = dict[str, dict[str, dict[str, float]]]  # arm → test → seed → mean
 def main() -> None:
     asked = arguments()
     claim = CLAIMS[asked.strategy]
+    if asked.data not in claim.data:
+        sys.exit(f"{asked.strategy} is not tried on {asked.data}, but on: {', '.join(claim.data)}.")
+    seeds = {seed: Seed(asked, claim, seed).play() for seed in asked.seeds}
     found: Found = {arm: {} for arm in claim.arms}
-    for seed in range(asked.seeds):
-        for arm, tests in play(asked, claim, seed).items():
-            for test, dice in tests.items():
-                found[arm].setdefault(test, {})[str(seed)] = dice
+    for seed, arms in seeds.items():
+        for arm in claim.arms:
+            for figure, value in arms[arm].items():
+                found[arm].setdefault(figure, {})[str(seed)] = value
     if asked.json:
         say_json({"found": found, "against": {base: against(found, base) for base in claim.references}})
         return
-    print(f"{asked.strategy} on {asked.data}: {DATA[asked.data].__doc__} {asked.seeds} seeds.\n")
-    show(found, claim)
-    place = draw(found, asked.folder / asked.strategy / asked.data / "claims.svg")
-    print(f"Plot: {place}")
+    print(f"{asked.strategy} on {asked.data}: {len(seeds)} seeds.\n")
+    show(found, claim, in_percent=asked.data not in claim.figures)
+    if claim.facts:
+        facts = [seed[FACTS] for seed in seeds.values()]
+        print_table(list(facts[0]), [[f"{np.nanmean([each[name] for each in facts]):.2f}" for name in facts[0]]])
+    print(f"Plot: {draw(found, asked.folder / asked.strategy / asked.data / 'claims.svg')}")
 
 
-def play(asked: argparse.Namespace, claim: Claim, seed: int) -> dict[str, dict[str, float]]:
-    """By arm and test, the mean Dice of one seed; arms that were played before are read."""
-    folder = asked.folder / asked.strategy / asked.data / f"seed-{seed}"
-    file = folder / "dice.json"
-    known: dict[str, dict[str, float]] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-    if known.keys() >= claim.arms.keys():
-        return {arm: known[arm] for arm in claim.arms}
-    material = claim.prepare(DATA[asked.data](asked.source, seed), seed)
-    project = opened(folder / "project", material)
-    study = Study(project, material.plain.model_copy(update={"seed": seed}))
-    for number, (arm, make) in enumerate(claim.arms.items()):
-        if arm in known:
-            continue
-        print(f"{asked.strategy}, {asked.data}, seed {seed}: {arm} …", file=sys.stderr)
-        name = f"arm-{number}"
+FACTS = "facts"
+
+
+class Seed:
+    """One seed of a claim, played in a project of its own; arms that were played before are read."""
+
+    def __init__(self, asked: argparse.Namespace, claim: Claim, seed: int) -> None:
+        self.asked, self.claim, self.seed = asked, claim, seed
+        self.folder = asked.folder / asked.strategy / asked.data / f"seed-{seed}"
+
+    def play(self) -> dict[str, dict[str, float]]:
+        """By arm, its figures on each test; and under ``facts`` further ones."""
+        file = self.folder / "figures.json"
+        known: dict[str, dict[str, float]] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        wanted = [*self.claim.arms, *([FACTS] if self.claim.facts else [])]
+        missing = [arm for arm in wanted if arm not in known]
+        study = self._study() if missing else None
+        for arm in missing:
+            assert study is not None
+            begun = time.monotonic()
+            known[arm] = self._facts(study) if arm == FACTS else self._figures(study, arm)
+            replace_file(file, json.dumps(plain(known)).encode())
+            print(self.asked.strategy, self.asked.data, self.seed, arm, known[arm], file=sys.stderr, end=" ")
+            print(f"{time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+        return known
+
+    def _study(self) -> Study:
+        material = self.claim.data[self.asked.data](self.asked.source, self.seed)
+        return Study(opened(self.folder / "project", material), material)
+
+    def _facts(self, study: Study) -> dict[str, float]:
+        assert self.claim.facts is not None
+        return self.claim.facts(study)
+
+    def _figures(self, study: Study, arm: str) -> dict[str, float]:
+        """Make the arm's label maps, and judge them."""
+        name, project = f"arm-{list(self.claim.arms).index(arm)}", study.project
+        tests = [case.id for case in project.cases if case.held_out]
         if name not in project.checkpoints:
-            make(study, name)
-        known[arm] = judged(project, name, material)
-        replace_file(file, json.dumps(plain(known)).encode())
-    return known
+            self.claim.arms[arm](study, name)
+        if name in project.checkpoints:
+            drain(segment(project, name, SegmentSettings(), tests))
+        judge = self.claim.figures.get(self.asked.data)
+        return judge(project, name, study.material, self.asked.source) if judge else dice(project, name, study.material)
 
 
 def opened(place: Path, material: Material) -> Project:
@@ -82,18 +115,19 @@ def opened(place: Path, material: Material) -> Project:
         for name, (volume, labels) in animals.items():
             if (case := f"test{number}-{name}") not in known:
                 drain(add_case(project, volume, labels, case, held_out=True))
+    for name, modality in material.modalities.items():
+        set_modality(project.case(name), modality)
     return project
 
 
-def judged(project: Project, checkpoint: str, material: Material) -> dict[str, float]:
-    """By test, the mean Dice over organs and animals."""
-    tests = [case.id for case in project.cases if case.held_out]
-    drain(segment(project, checkpoint, SegmentSettings(), tests))
-    scores = drain(evaluate(project, checkpoint, tests)).scores
-    return {
-        test: float(np.nanmean([score.dice for score in scores if score.case.startswith(f"test{number}-")]))
-        for number, test in enumerate(material.tests)
-    }
+def dice(project: Project, name: str, material: Material) -> dict[str, float]:
+    """By test, the mean over organs and animals of the Dice of label maps ``name``."""
+    found = {}
+    for number, test in enumerate(material.tests):
+        cases = [case for case in project.cases if case.id.startswith(f"test{number}-")]
+        scores = [drain(compare(case.id, case.labels(MANUAL), case.labels(name))) for case in cases]
+        found[test] = float(np.nanmean([score.dice for each in scores for score in each]))
+    return found
 
 
 def against(found: Found, base: str) -> dict[str, dict[str, dict[str, float]]]:
@@ -105,18 +139,23 @@ def against(found: Found, base: str) -> dict[str, dict[str, dict[str, float]]]:
     }
 
 
-def show(found: Found, claim: Claim) -> None:
-    tests = list(next(iter(found.values())))
+def show(found: Found, claim: Claim, in_percent: bool) -> None:
+    tests, scale = list(next(iter(found.values()))), 100 if in_percent else 1
     rows = [
-        [arm, *(f"{100 * np.mean(list(each[test].values())):.1f}" for test in tests)] for arm, each in found.items()
+        [arm, *(f"{scale * np.nanmean(list(each[test].values())):.{1 if in_percent else 3}f}" for test in tests)]
+        for arm, each in found.items()
     ]
-    print_table(["mean Dice, %", *tests], rows)
+    print_table(["mean Dice, %" if in_percent else "", *tests], rows)
     for base in claim.references:
-        gains = against(found, base)
-        print_table(
-            [f"points more than {base}", *tests],
-            [[arm, *(in_points(each[test]) for test in tests)] for arm, each in gains.items()],
-        )
+        rows = [
+            [arm, *(in_points(each[test]) if in_percent else in_units(each[test]) for test in tests)]
+            for arm, each in against(found, base).items()
+        ]
+        print_table([f"{'points ' if in_percent else ''}more than {base}", *tests], rows)
+
+
+def in_units(gain: dict[str, float]) -> str:
+    return f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
 
 
 def draw(found: Found, file: Path) -> Path:
@@ -142,11 +181,17 @@ def draw(found: Found, file: Path) -> Path:
     return file
 
 
+def seeds(text: str) -> list[int]:
+    first, _, last = text.rpartition(":")
+    return list(range(int(first or 0), int(last)))
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--strategy", choices=CLAIMS, required=True)
-    parser.add_argument("--data", choices=DATA, required=True)
-    parser.add_argument("--seeds", type=int, default=5, help="0 … this many less one")
+    every = sorted({name for claim in CLAIMS.values() for name in claim.data})
+    parser.add_argument("--data", choices=every, required=True)
+    parser.add_argument("--seeds", type=seeds, default=[*range(5)], help="how many, or those of a range: 5:10")
     parser.add_argument("--source", type=Path, required=True, help="folder of the real scans")
     parser.add_argument("--folder", type=Path, default=Path("medaka-bench") / "claims", help="where to work")
     parser.add_argument("--json", action="store_true", help="one line for machines instead of the tables")

@@ -1,35 +1,62 @@
-"""The arms that ``claims.py`` holds against one another, strategy by strategy: each makes a checkpoint in a project."""
+"""The arms that ``claims.py`` holds against one another, strategy by strategy: each makes label maps in a project."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from claims_data import Material, shifted
+from claims_data import brains, hippocampi, phantom, shifted, small_fish, twin
+from claims_heads import heads, landmarks_and_volumes
 
 from napari_medaka_kd.job import drain
-from napari_medaka_kd.settings import AugmentSettings, DistilSettings, ShapeIntensitySettings, TrainSettings
+from napari_medaka_kd.networks.checkpoint import Checkpoint
+from napari_medaka_kd.networks.unet import Ensemble
+from napari_medaka_kd.settings import (
+    AugmentSettings,
+    DistilSettings,
+    MeanTeacherSettings,
+    MutualSettings,
+    PropagateSettings,
+    ReconstructionSettings,
+    ShapeIntensitySettings,
+)
+from napari_medaka_kd.trial import STUDENTS, TEACHER, Trial, control_settings
+from napari_medaka_kd.volumes.beamline import BEAMLINE_A
+from napari_medaka_kd.workflow.propagate import propagate
 from napari_medaka_kd.workflow.rounds import distil
 from napari_medaka_kd.workflow.teach import train
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+    from claims_data import Material
 
     from napari_medaka_kd.project import Project
+    from napari_medaka_kd.settings import StrategySettings, TrainSettings
+
+    Make = Callable[["Study", str], None]
 
 
 @dataclass(frozen=True)
 class Study:
-    """One seed at work: a project, and how a supervised network is trained in it."""
+    """One seed at work: a project, and the material that it was made of."""
 
     project: Project
-    plain: TrainSettings
+    material: Material
 
-    def train(self, name: str, **changes: Any) -> None:
+    @property
+    def plain(self) -> TrainSettings:
+        """How a supervised network is trained."""
+        return self.material.trial.teacher
+
+    def train(self, name: str, cases: tuple[str, ...] = (), **changes: Any) -> None:
         """A supervised network."""
-        drain(train(self.project, name, self.plain.model_copy(update=changes)))
+        if name not in self.project.checkpoints:
+            drain(train(self.project, name, self.plain.model_copy(update=changes), cases))
 
-    def distil(self, name: str, strategy: Any, augment: AugmentSettings) -> None:
+    def distil(self, name: str, strategy: StrategySettings, augment: AugmentSettings | None = None) -> None:
         """A student of ``strategy`` with as many steps, patches and channels, from scratch."""
         plain = self.plain
         settings = DistilSettings(
@@ -37,11 +64,27 @@ class Study:
             network=plain.network,
             warm_start=False,
             patches=plain.patches,
-            augment=augment,
+            augment=augment or plain.augment,
             fit=plain.fit,
             strategy=strategy,
         )
         drain(distil(self.project, name, "", settings))
+
+    def of(self, modality: str) -> tuple[str, ...]:
+        """The labelled animals of ``modality``."""
+        return tuple(case for case in self.material.labelled if self.material.modalities[case] == modality)
+
+    @cached_property
+    def trial(self) -> Trial:
+        """The trial of self-training, taught and reviewed."""
+        schema = self.project.schema
+        truth = {
+            case: schema.to_classes(labels.volume.read()) for case, (_, labels) in self.material.unlabelled.items()
+        }
+        made = Trial(self.project, self.material.trial, truth)
+        drain(made.teach())
+        drain(made.review())
+        return made
 
 
 @dataclass(frozen=True)
@@ -50,22 +93,85 @@ class Claim:
 
     Attributes
     ----------
+    data
+        By name of a data set, its material of a seed.
     arms
-        By title, how its checkpoint of a given name is made.
+        By title, how its label maps of a given name are made.
     references
         The arms that the others are held against.
-    prepare
-        What is done to the material first.
+    facts
+        Further figures of a seed, to be averaged.
+    figures
+        How label maps of a data set are judged, where not by their mean Dice.
     """
 
-    arms: dict[str, Callable[[Study, str], None]]
+    data: dict[str, Callable[[Path, int], Material]]
+    arms: dict[str, Make]
     references: tuple[str, ...]
-    prepare: Callable[[Material, int], Material] = lambda material, seed: material
+    facts: Callable[[Study], dict[str, float]] | None = None
+    figures: dict[str, Callable[[Project, str, Material, Path], dict[str, float]]] = field(default_factory=dict)
 
 
-def _shapes(**knobs: Any) -> Callable[[Study, str], None]:
-    strong = knobs.pop("strong", False)
+def supervised(**changes: Any) -> Make:
+    """Labels alone."""
+    return lambda study, name: study.train(name, **changes)
 
+
+def student(strategy: StrategySettings) -> Make:
+    """A student of ``strategy``."""
+    return lambda study, name: study.distil(name, strategy)
+
+
+def _filtered(arm: str, soft: bool) -> Make:
+    def make(study: Study, name: str) -> None:
+        drain(study.trial.distil(name, study.trial.trusts()[arm], soft))
+
+    return make
+
+
+def _control(cutmix: float) -> Make:
+    """Labels alone from the teacher on, with the student's steps and batch."""
+
+    def make(study: Study, name: str) -> None:
+        settings = control_settings(study.trial.settings)
+        augment = settings.augment.model_copy(update={"cutmix": cutmix})
+        drain(train(study.project, name, settings.model_copy(update={"augment": augment})))
+
+    return make
+
+
+def _teacher(study: Study, name: str) -> None:
+    """The trial's teacher once more, under the arm's name."""
+    folder = study.trial.project.checkpoint(TEACHER)
+    card = Checkpoint.open(folder)
+    card.model_copy(update={"name": name}).save(card.load(folder), study.project.checkpoint(name))
+
+
+def _quality(study: Study) -> dict[str, float]:
+    _, _, good = study.trial.judged()
+    return study.trial.quality() | {"good": float(good.mean())}
+
+
+SELF_TRAINING = Claim(
+    data={
+        "phantom": partial(phantom, labelled=1),
+        "phantom-same": partial(phantom, labelled=1, shifted=False),
+        "hippocampi": partial(hippocampi, labelled=5),
+        "brains": partial(brains, labelled=1),
+    },
+    arms={
+        "teacher": _teacher,
+        "control: labels only, same compute": _control(0.0),
+        "control, CutMix 0.5": _control(0.5),
+        **{title: _filtered(arm, arm == "qc_kd") for arm, title in STUDENTS.items()},
+        "student, all pseudo-labels and soft answers": _filtered("all", True),
+    },
+    references=("teacher", "control: labels only, same compute", "control, CutMix 0.5", STUDENTS["random"]),
+    facts=_quality,
+)
+
+
+def _shapes(strong: bool = False, **knobs: Any) -> Make:
     def make(study: Study, name: str) -> None:
         augment = study.plain.augment if strong else _shape_only(study.plain.augment)
         study.distil(name, ShapeIntensitySettings(**knobs), augment)
@@ -78,17 +184,138 @@ def _shape_only(augment: AugmentSettings) -> AugmentSettings:
     return augment.model_copy(update={"gamma": 0.0, "contrast": 0.0, "brightness": 0.0, "noise": 0.0, "blur": 0.0})
 
 
+SHAPE_INTENSITY = Claim(
+    data={
+        "hippocampi": lambda data, seed: shifted(hippocampi(data, seed, labelled=20)),
+        "phantom": lambda data, seed: shifted(small_fish(seed, [BEAMLINE_A] * 14, 8, 0, steps=800)),
+    },
+    arms={
+        "U-Net": lambda study, name: study.train(name, augment=_shape_only(study.plain.augment)),
+        "shape and intensity": _shapes(),
+        "… teacher with skips": _shapes(skips=True),
+        "… teacher on scans": _shapes(raw=True),
+        "U-Net, strong intensity augmentation": supervised(),
+        "shape and intensity, strong augmentation": _shapes(strong=True),
+    },
+    references=("U-Net", "U-Net, strong intensity augmentation"),
+)
+
+TARGET, ASSISTANT = "target", "assistant"
+
+
+def _two_renderings(data: Path, seed: int, assistants: int = 12) -> Material:
+    """Made-up fish: 3 labelled and 4 unlabelled in phase contrast, 12 labelled in absorption, 6 tested."""
+    phase = BEAMLINE_A.model_copy(update={"phase": 1.0, "fringes": 0.5})
+    beams = [phase] * 3 + [BEAMLINE_A] * assistants + [phase] * 10
+    made = small_fish(seed, beams, 3 + assistants, 4, steps=800)
+    kinds = {case: TARGET if place < 3 else ASSISTANT for place, case in enumerate(made.labelled)}
+    return replace(made, modalities=kinds | dict.fromkeys(made.unlabelled, TARGET))
+
+
+def _two_contrasts(data: Path, seed: int) -> Material:
+    """Hippocampi: 3 labelled and 12 unlabelled as scanned, 13 labelled ones with their intensities remapped."""
+    made = hippocampi(data, seed, labelled=16)
+    names = list(made.labelled)
+    remapped = {case: (twin(volume), labels) for case, (volume, labels) in made.labelled.items() if case in names[3:]}
+    kinds = {case: ASSISTANT if case in remapped else TARGET for case in names}
+    return replace(made, labelled=made.labelled | remapped, modalities=kinds | dict.fromkeys(made.unlabelled, TARGET))
+
+
+def _two_networks(study: Study, name: str) -> None:
+    """Of the target alone, with two seeds; they vote."""
+    cards, networks = [], []
+    for number in (0, 1):
+        each = f"{name}-{number}"
+        study.train(each, study.of(TARGET), seed=study.plain.seed + 1000 * number)
+        folder = study.project.checkpoint(each)
+        cards.append(Checkpoint.open(folder))
+        networks.append(cards[-1].load(folder))
+    looks = study.plain.network.model_copy(update={"members": 2})
+    both = cards[0].model_copy(update={"name": name, "network": looks})
+    both.save(Ensemble(networks), study.project.checkpoint(name))
+
+
+def _fine_tuned(study: Study, name: str) -> None:
+    """Half of the steps on the assistant, half on the target."""
+    fit = study.plain.fit.model_copy(update={"steps": study.plain.fit.steps // 2})
+    study.train(f"{name}-before", study.of(ASSISTANT), fit=fit)
+    study.train(name, study.of(TARGET), fit=fit, start=f"{name}-before")
+
+
+def _mutual(**knobs: Any) -> Make:
+    return student(MutualSettings(target=TARGET, assistant=ASSISTANT, width=8, **knobs))
+
+
+MUTUAL = Claim(
+    data={"phantom": _two_renderings, "hippocampi": _two_contrasts},
+    arms={
+        "target only": lambda study, name: study.train(name, study.of(TARGET)),
+        "two networks of the target": _two_networks,
+        "fine-tuned": _fine_tuned,
+        "joint": supervised(),
+        "mutual, S_real": _mutual(),
+        "mutual, ensemble": _mutual(ensemble=True),
+        "… no alignment": _mutual(align=False),
+        "… no synthetic → real": _mutual(to_real=0.0),
+        "… no real → synthetic": _mutual(to_synthetic=0.0),
+    },
+    references=("target only", "two networks of the target", "joint"),
+)
+
+_REGISTERED = {"grid": 48, "registration_steps": 150}
+
+
+def _propagated(study: Study, name: str) -> None:
+    """The atlas warped onto each tested animal; no network that segments."""
+    tests = [case.id for case in study.project.cases if case.held_out]
+    settings = PropagateSettings(seed=study.plain.seed, fit=study.plain.fit, **_REGISTERED)
+    drain(propagate(study.project, name, settings, tests))
+
+
+def _atlas(**knobs: Any) -> Make:
+    return student(ReconstructionSettings(**_REGISTERED, **knobs))
+
+
+RECONSTRUCTION = Claim(
+    data={"brains": partial(brains, labelled=1, steps=800), "heads": heads},
+    arms={
+        "atlas only": supervised(),
+        "atlas, random deformations": _atlas(warps="random", hint_weight=0.0),
+        "label propagation": _propagated,
+        "synthetic pairs": _atlas(hint_weight=0.0),
+        "with distillation, λ_h = 0.1": _atlas(hint_weight=0.1),
+        "with distillation, λ_h = 1": _atlas(),
+    },
+    references=("atlas only", "synthetic pairs"),
+    figures={"heads": landmarks_and_volumes},
+)
+
+
+def _mean(**knobs: Any) -> Make:
+    return student(MeanTeacherSettings(**knobs))
+
+
+MEAN_TEACHER = Claim(
+    data={
+        "hippocampi": partial(hippocampi, labelled=4, steps=1200),
+        "phantom": lambda data, seed: small_fish(seed, [BEAMLINE_A] * 24, 2, 14, steps=1200),
+    },
+    arms={
+        "supervised": supervised(),
+        "plain mean teacher": _mean(mining="all", feature_weight=0.0),
+        "random mining": _mean(mining="random", feature_weight=0.0),
+        "PSM": _mean(feature_weight=0.0),
+        "MGD, unmasked": _mean(mining_weight=0.0, masked=False),
+        "MGD": _mean(mining_weight=0.0),
+        "PSM and MGD": _mean(),
+    },
+    references=("supervised", "plain mean teacher", "random mining"),
+)
+
 CLAIMS: dict[str, Claim] = {
-    "shape_intensity": Claim(
-        {
-            "U-Net": lambda study, name: study.train(name, augment=_shape_only(study.plain.augment)),
-            "shape and intensity": _shapes(),
-            "… teacher with skips": _shapes(skips=True),
-            "… teacher on scans": _shapes(raw=True),
-            "U-Net, strong intensity augmentation": lambda study, name: study.train(name),
-            "shape and intensity, strong augmentation": _shapes(strong=True),
-        },
-        ("U-Net", "U-Net, strong intensity augmentation"),
-        shifted,
-    ),
+    "self_training": SELF_TRAINING,
+    "shape_intensity": SHAPE_INTENSITY,
+    "mutual": MUTUAL,
+    "reconstruction": RECONSTRUCTION,
+    "mean_teacher": MEAN_TEACHER,
 }

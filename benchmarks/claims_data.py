@@ -6,20 +6,35 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from quality_sets import brains, hippocampi, phantom
+from quality_sets import brain_scans, hippocampus_scans
 from scipy import ndimage
 
+from napari_medaka_kd.settings import (
+    AugmentSettings,
+    DistilSettings,
+    FitSettings,
+    NetworkSettings,
+    PatchSettings,
+    PhantomSettings,
+    QualitySettings,
+    SelfTrainingSettings,
+    TrainSettings,
+    TrialSettings,
+)
+from napari_medaka_kd.volumes.beamline import BEAMLINE_A, BEAMLINE_B, degraded
 from napari_medaka_kd.volumes.body import find_body
+from napari_medaka_kd.volumes.labels import LabelMap
+from napari_medaka_kd.volumes.phantom import MEDAKA, phantom_animal
 from napari_medaka_kd.volumes.volume import Volume
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     import numpy.typing as npt
     from quality_sets import Animals
 
-    from napari_medaka_kd.settings import TrainSettings
+    from napari_medaka_kd.settings import BeamlineSettings, Triple
     from napari_medaka_kd.volumes.labels import LabelSchema
 
     Image = npt.NDArray[np.float32]
@@ -32,53 +47,136 @@ class Material:
     Attributes
     ----------
     labelled, unlabelled
-        By case: what an arm may learn from.
+        By case: what an arm may learn from; the labels of the latter are for a simulated reviewer alone.
     tests
         By name of a test, its animals: never learned from.
-    plain
-        How a supervised network is trained on it.
+    trial
+        How networks are trained and judged on it; ``teacher`` is how a supervised one is trained.
+    modalities
+        By case, where they matter.
     """
 
     organs: LabelSchema
     labelled: Animals
     unlabelled: Animals
     tests: dict[str, Animals]
-    plain: TrainSettings
-    facts: dict[str, Any] = field(default_factory=dict)
+    trial: TrialSettings
+    modalities: dict[str, str] = field(default_factory=dict)
 
 
-def hippocampi_material(data: Path, seed: int) -> Material:
-    """Human hippocampi: 12 labelled, 16 without labels, 12 tested, drawn by the seed."""
-    trial = hippocampi(data, seed)
-    every = list((trial.labelled | trial.judged | trial.held_out).items())
-    plain = trial.teacher.model_copy(update={"network": trial.teacher.network.model_copy(update={"members": 1})})
-    return Material(trial.organs, dict(every[:12]), dict(every[12:28]), {"same": dict(every[28:])}, plain)
+def hippocampi(data: Path, seed: int, labelled: int, steps: int = 600) -> Material:
+    """Human hippocampi, 2-D: ``labelled`` of 28 with labels, 12 tested, drawn by the seed."""
+    organs, scans = hippocampus_scans(data, seed)
+    every = list(scans.items())
+    trial = trial_settings(
+        seed,
+        network=NetworkSettings(dimensions=2, widths=(16, 32, 64)),
+        patches=PatchSettings(patch=(1, 48, 32), batch=8),
+        augment=AugmentSettings(rotation=10, scaling=0.1),
+        steps=steps,
+        quality=QualitySettings(good_iou=0.65, seed=seed, copies=12, critic_steps=100),
+    )
+    parts = dict(every[:labelled]), dict(every[labelled:28])
+    return Material(organs, *parts, {"same scanner": dict(every[28:])}, trial)
 
 
-def brains_material(data: Path, seed: int) -> Material:
-    """Mouse brains: 3 labelled, 2 tested, another two for each of five seeds; none without labels."""
-    trial = brains(data, seed)
-    plain = trial.teacher.model_copy(update={"network": trial.teacher.network.model_copy(update={"members": 1})})
-    return Material(trial.organs, trial.labelled, {}, {"same": trial.judged}, plain)
+def brains(data: Path, seed: int, labelled: int, steps: int = 1000) -> Material:
+    """Mouse brains, 2-D, 40 structures: ``labelled`` of 3 with labels, 2 tested, another two for each of five seeds."""
+    organs, scans = brain_scans(data)
+    names = sorted(scans, key=lambda name: (int(name[-1]) - seed) % 5)
+    trial = trial_settings(
+        seed,
+        network=NetworkSettings(dimensions=2, widths=(16, 32, 64)),
+        patches=PatchSettings(patch=(1, 80, 80), batch=8),
+        augment=AugmentSettings(rotation=8, scaling=0.08),
+        steps=steps,
+        quality=QualitySettings(good_iou=0.6, slab=16, seed=seed, copies=8, critic_steps=100),
+    )
+    parts = (names[:labelled], names[labelled:3], names[3:])
+    taught, rest, tests = ({name: scans[name] for name in part} for part in parts)
+    return Material(organs, taught, rest, {"same scanner": tests}, trial)
 
 
-def phantom_material(data: Path, seed: int) -> Material:
-    """Made-up fish: 3 labelled ones of a clean beamline, 20 without labels and 8 tested of a worse one."""
-    trial = phantom(data, seed)
-    plain = trial.teacher.model_copy(update={"network": trial.teacher.network.model_copy(update={"members": 1})})
-    return Material(trial.organs, trial.labelled, trial.judged, {"other beamline": trial.held_out}, plain)
+def phantom(data: Path, seed: int, labelled: int, shifted: bool = True) -> Material:
+    """Made-up fish, 96 × 64 × 64, 2-D: ``labelled`` of beamline A, 20 without, 8 tested; these shifted or not."""
+    rng = np.random.default_rng(seed)
+    beams = [degraded(BEAMLINE_B, 0.6 * float(rng.random())) if shifted else BEAMLINE_A for _ in range(28)]
+    made = fish(seed, (96, 64, 64), [BEAMLINE_A] * labelled + beams)
+    trial = trial_settings(
+        seed,
+        network=NetworkSettings(dimensions=2, widths=(16, 32, 64, 96)),
+        patches=PatchSettings(patch=(1, 48, 48), batch=16, class_balance=0.2),
+        augment=AugmentSettings(rotation=10),
+        steps=1200,
+        quality=QualitySettings(slab=16, good_iou=0.5, critic_steps=100, seed=seed),
+    )
+    test = "other beamline" if shifted else "same beamline"
+    return Material(MEDAKA, *_split(made, labelled, 20), {test: dict(list(made.items())[-8:])}, trial)
 
 
-def shifted(material: Material, seed: int) -> Material:
+def small_fish(seed: int, beams: list[BeamlineSettings], labelled: int, unlabelled: int, steps: int) -> Material:
+    """Made-up fish of 48 × 32 × 32 voxels, 2-D: as many as ``beams``; the rest are tested."""
+    made = fish(seed, (48, 32, 32), beams)
+    trial = trial_settings(
+        seed,
+        network=NetworkSettings(dimensions=2, widths=(16, 32, 64)),
+        patches=PatchSettings(patch=(1, 32, 32), batch=8, class_balance=0.2),
+        augment=AugmentSettings(rotation=10, gamma=0.2, contrast=0.1, brightness=0.1, noise=0.05, blur=0.5),
+        steps=steps,
+        quality=QualitySettings(slab=16, good_iou=0.5, critic_steps=100, seed=seed),
+    )
+    tests = dict(list(made.items())[labelled + unlabelled :])
+    return Material(MEDAKA, *_split(made, labelled, unlabelled), {"same beamline": tests}, trial)
+
+
+def fish(seed: int, shape: Triple, beams: Iterable[BeamlineSettings]) -> Animals:
+    """A fish for each of ``beams``, another one each; their bodies fill scans of ``shape``."""
+    made: Animals = {}
+    for place, beam in enumerate(beams):
+        animal = 1000 * seed + place
+        settings = PhantomSettings(
+            shape=shape, voxel_size=25600 / shape[0], animal=animal, scan=animal, pose=0.7, beamline=beam
+        )
+        found = phantom_animal(settings)
+        volume = Volume((found.volume.read(),), found.volume.voxel_size, f"fish{place:02d}")
+        labels = LabelMap(Volume((found.labels.volume.read(),), found.volume.voxel_size), MEDAKA)
+        made[f"fish{place:02d}"] = (volume, labels)
+    return made
+
+
+def shifted(material: Material) -> Material:
     """``material`` whose tests are repeated under intensities that nobody learned from."""
     tests = dict(material.tests)
     for name, animals in material.tests.items():
         for place, (kind, shift) in enumerate(SHIFTS.items()):
-            rng = np.random.default_rng((seed, place))
+            rng = np.random.default_rng((material.trial.seed, place))
             tests[f"{name}, {kind}"] = {
                 case: (_shift(volume, shift, rng), labels) for case, (volume, labels) in animals.items()
             }
     return replace(material, tests=tests)
+
+
+def twin(volume: Volume) -> Volume:
+    """``volume`` in another modality: its intensities remapped, dark to bright, one after the other and back again."""
+    low, high = find_body(volume).window
+    image = ((volume.read().astype(np.float32) - low) / (high - low)).clip(0, 1)
+    return Volume((np.sin(2.2 * np.pi * image).astype(np.float32),), volume.voxel_size, volume.name)
+
+
+def _split(animals: Animals, labelled: int, unlabelled: int) -> tuple[Animals, Animals]:
+    every = list(animals.items())
+    return dict(every[:labelled]), dict(every[labelled : labelled + unlabelled])
+
+
+def trial_settings(seed: int, quality: QualitySettings, steps: int, **teacher: Any) -> TrialSettings:
+    """A student with a third of the teacher's steps, half of its batch with labels and as much again without."""
+    fit = FitSettings(steps=steps, learning_rate=5e-3, save_every=500, validate_every=10 * steps)
+    taught = TrainSettings(seed=seed, fit=fit, **teacher)
+    patches = taught.patches.model_copy(update={"batch": 8})
+    fit = fit.model_copy(update={"steps": max(1, steps * 3 // 8), "learning_rate": 3e-3})
+    strategy = SelfTrainingSettings(unlabelled=16 if taught.patches.batch > 8 else 8)
+    student = DistilSettings(seed=seed, patches=patches, augment=taught.augment, fit=fit, strategy=strategy)
+    return TrialSettings(seed=seed, teacher=taught, quality=quality, student=student)
 
 
 def _shift(volume: Volume, shift: Callable[[Image, np.random.Generator], Image], rng: np.random.Generator) -> Volume:
@@ -118,9 +216,4 @@ SHIFTS: dict[str, Callable[[Image, np.random.Generator], Image]] = {
     "bias field": _bias_field,
     "noise": _noise,
     "blur": _blur,
-}
-DATA: dict[str, Callable[[Path, int], Material]] = {
-    "hippocampi": hippocampi_material,
-    "brains": brains_material,
-    "phantom": phantom_material,
 }

@@ -55,16 +55,7 @@ class Trial:
 
 def hippocampi(data: Path, seed: int) -> Trial:
     """Human hippocampi (MRI): 6 labelled, 26 judged, drawn by ``seed``."""
-    organs = LabelSchema.from_names(["anterior", "posterior"])
-    files = sorted((data / "human_hippocampus_mri" / "images").glob("*.nii.gz"))
-    drawn = [files[place] for place in np.random.default_rng(seed).permutation(len(files))]
-    found = {
-        file.name.partition(".")[0]: (
-            open_volume(file),
-            open_labels(data / "human_hippocampus_mri" / "labels" / file.name, organs),
-        )
-        for file in drawn
-    }
+    organs, found = hippocampus_scans(data, seed)
     names = list(found)
     teacher = TrainSettings(
         seed=seed,
@@ -86,18 +77,7 @@ def hippocampi(data: Path, seed: int) -> Trial:
 
 def brains(data: Path, seed: int) -> Trial:
     """Mouse brains (MRI), 40 structures: 3 labelled, 2 judged, another two for each of five seeds."""
-    folder = data / "mouse_brain_mri"
-    rows = [line.split("\t") for line in (folder / "labels.txt").read_text("utf-8").splitlines()]
-    names = {int(row[0]): row[1].strip() for row in rows if row[0].isdigit()}
-    both = {number: f"{name}, right" for number, name in names.items()}
-    organs = LabelSchema.from_ids(both | {number + 20: f"{name}, left" for number, name in names.items()})
-    found = {
-        f"mouse{number}": (
-            open_volume(folder / f"mouse{number}_mri.nii.gz"),
-            open_labels(folder / f"mouse{number}_label.nii.gz", organs),
-        )
-        for number in range(1, 6)
-    }
+    organs, found = brain_scans(data)
     judged = [f"mouse{(seed + step) % 5 + 1}" for step in (0, 1)]
     teacher = TrainSettings(
         seed=seed,
@@ -109,6 +89,33 @@ def brains(data: Path, seed: int) -> Trial:
     quality = QualitySettings(good_iou=0.6, slab=16, seed=seed, copies=8, critic_steps=100)
     labelled = _of(found, [name for name in found if name not in judged])
     return Trial(organs, labelled, _of(found, judged), {}, teacher, quality, DistilSettings(seed=seed))
+
+
+def hippocampus_scans(data: Path, seed: int) -> tuple[LabelSchema, Animals]:
+    """All forty, in an order drawn by ``seed``."""
+    organs, folder = LabelSchema.from_names(["anterior", "posterior"]), data / "human_hippocampus_mri"
+    files = sorted((folder / "images").glob("*.nii.gz"))
+    drawn = [files[place] for place in np.random.default_rng(seed).permutation(len(files))]
+    return organs, {
+        file.name.partition(".")[0]: (open_volume(file), open_labels(folder / "labels" / file.name, organs))
+        for file in drawn
+    }
+
+
+def brain_scans(data: Path) -> tuple[LabelSchema, Animals]:
+    """All five; twenty structures, right and left."""
+    folder = data / "mouse_brain_mri"
+    rows = [line.split("\t") for line in (folder / "labels.txt").read_text("utf-8").splitlines()]
+    names = {int(row[0]): row[1].strip() for row in rows if row[0].isdigit()}
+    both = {number: f"{name}, right" for number, name in names.items()}
+    organs = LabelSchema.from_ids(both | {number + 20: f"{name}, left" for number, name in names.items()})
+    return organs, {
+        f"mouse{number}": (
+            open_volume(folder / f"mouse{number}_mri.nii.gz"),
+            open_labels(folder / f"mouse{number}_label.nii.gz", organs),
+        )
+        for number in range(1, 6)
+    }
 
 
 def phantom(data: Path, seed: int) -> Trial:
