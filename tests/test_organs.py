@@ -80,7 +80,7 @@ def test_what_labels_show_is_looked_at_once_and_again_when_damaged(folder, monke
 def test_a_large_map_is_looked_at_on_a_coarse_level():
     levels = tuple(DiskArray(shape, np.dtype(np.uint8), lambda region: None) for shape in ((800,) * 3, (400,) * 3))
     volume = Volume((*levels, DiskArray((200,) * 3, np.dtype(np.uint8), lambda region: None)), (1.0, 2.0, 3.0))
-    level = work.overview_level(volume)
+    level = volume.overview(work.OVERVIEW)
     assert level == 2
     assert work.voxel_size_at(volume, level) == (4.0, 8.0, 12.0)
 

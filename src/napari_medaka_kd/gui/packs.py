@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QFileDialog, QFormLayout, QGridLayout, QHBoxLayout, QLineEdit, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QFormLayout, QGridLayout, QLineEdit, QSpinBox, QVBoxLayout, QWidget
 
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.workflow.pack import ENDING, Wanted
@@ -14,7 +14,7 @@ from napari_medaka_kd.workflow.pack_card import is_pack
 from napari_medaka_kd.workflow.unpack import is_pack_file, unpack
 
 from .panels.review import ORDERS
-from .parts import CommandLine, button, choice, fill, words
+from .parts import CommandLine, button, choice, fill, side_by_side, words
 from .saving import ask_where
 
 if TYPE_CHECKING:
@@ -117,9 +117,9 @@ class NewPack(QWidget):
         form.addRow("Order", self.order)
         form.addRow("Animals", self.case)
         form.addRow("At most (MB)", self.limit)
-        form.addRow("File", _beside(self.file, button("…", self._on_file)))
+        form.addRow("File", side_by_side(self.file, button("…", self._on_file)))
         form.addRow(self.command)
-        form.addRow(_beside(button("Pack", self.make), button("Not now", self.hide)))
+        form.addRow(side_by_side(button("Pack", self.make), button("Not now", self.hide)))
         for signal in (self.items.valueChanged, self.limit.valueChanged, self.file.textChanged):
             signal.connect(self._on_change)
         for box in (self.order, self.case):
@@ -175,13 +175,4 @@ def _number(value: int, most: int, zero: str = "") -> QSpinBox:
     box.setRange(0, most)
     box.setValue(value)
     box.setSpecialValueText(zero)
-    return box
-
-
-def _beside(*widgets: QWidget) -> QWidget:
-    box = QWidget()
-    row = QHBoxLayout(box)
-    row.setContentsMargins(0, 0, 0, 0)
-    for widget in widgets:
-        row.addWidget(widget)
     return box

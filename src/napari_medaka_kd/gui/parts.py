@@ -40,6 +40,16 @@ def button(text: str, deed: Callable[[], object], tip: str = "") -> QPushButton:
     return made
 
 
+def side_by_side(*widgets: QWidget) -> QWidget:
+    """In a row, with nothing around them."""
+    box = QWidget()
+    row = QHBoxLayout(box)
+    row.setContentsMargins(0, 0, 0, 0)
+    for widget in widgets:
+        row.addWidget(widget)
+    return box
+
+
 def choice(tip: str = "") -> QComboBox:
     """A box of choices that gives way where there is little room."""
     box = QComboBox()

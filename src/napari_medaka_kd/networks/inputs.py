@@ -72,8 +72,7 @@ def _stretch(block: npt.NDArray[Any], window: tuple[float, float]) -> npt.NDArra
 
 def _overview(volume: Volume, body: Body) -> npt.NDArray[np.float64]:
     """Finite intensities of the body's box on the finest level that is small; at least one."""
-    sizes = [math.prod(level.shape) for level in volume.levels]
-    level = next((number for number, size in enumerate(sizes) if size <= _OVERVIEW), len(sizes) - 1)
+    level = volume.overview(_OVERVIEW)
     z, y, x = (
         slice(int(side.start // step), max(int(side.start // step) + 1, math.ceil(side.stop / step)))
         for side, step in zip(body.box, volume.scale(level), strict=True)

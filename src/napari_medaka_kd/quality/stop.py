@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from napari_medaka_kd.words import counted
+
 from .fair import Sample, Share, acceptable_share
 from .promise import SURE, Promise, prove
 
@@ -70,7 +72,7 @@ class StopRule:
     def details(self) -> str:
         """What the sentence rests on."""
         return (
-            f"Estimated from {_count(self.draws, 'random verdict')}: only these are a fair sample of what nobody has "
+            f"Estimated from {counted(self.draws, 'random verdict')}: only these are a fair sample of what nobody has "
             "looked at. In brackets: where the share lies in 95 of 100 reviews.\n"
             f"Accepted unseen: of those from that score on at least {100 * self.wanted:.0f} % are right, in "
             f"{100 * SURE:.0f} of 100 reviews, whenever you stop. Acceptable is what you and the others would accept."
@@ -94,7 +96,7 @@ class StopRule:
         if self.settled:
             return f"{AHEAD} more verdicts would change little."
         if self.left <= AHEAD:
-            return f"{_count(self.left, 'verdict')} more and all is reviewed."
+            return f"{counted(self.left, 'verdict')} more and all is reviewed."
         if self.draws < _ENOUGH:
             return "Go on: these are too few random verdicts to go by."
         if self.promise.needed is not None:
@@ -119,7 +121,3 @@ def stop_rule(sample: Sample, wanted: float, pace: float) -> StopRule:
         moves = math.sqrt(share.variance * more / (sample.draws + more))
     scored = bool((~sample.seen & (sample.scores == sample.scores)).any())
     return StopRule(sample.left, sample.draws, share, prove(sample, wanted), wanted, moves, scored)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"

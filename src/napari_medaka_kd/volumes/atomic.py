@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from napari_medaka_kd.errors import UserError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -83,6 +85,20 @@ def claim(path: Path) -> IO[bytes]:
         file.close()
         raise
     return file
+
+
+def claim_writing(target: Path, lock: Path) -> IO[bytes]:
+    """:func:`claim` of ``lock`` by who writes ``target``.
+
+    Raises
+    ------
+    UserError
+        If someone else does.
+    """
+    try:
+        return claim(lock)
+    except OSError as error:
+        raise UserError(f"{str(target)!r} is being written by another process.", "Wait until it is there.") from error
 
 
 def share(file: IO[bytes]) -> None:

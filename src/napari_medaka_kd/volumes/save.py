@@ -16,7 +16,7 @@ import numpy as np
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import Progress
 
-from .atomic import claim, sync_folder, sync_tree
+from .atomic import claim_writing, sync_folder, sync_tree
 from .conversion import Conversion
 from .gate import check_header, check_intensities
 from .ledger import LEDGER, read_plan
@@ -140,10 +140,7 @@ def _claimed(path: Path) -> Iterator[Path]:
     """A folder beside ``path`` that takes its name if nothing goes wrong; what fails, unlike a stop, leaves nothing."""
     partial = path.with_name(f"{path.name}.partial")
     partial.mkdir(exist_ok=True)
-    try:
-        owner = claim(partial / _LOCK)
-    except OSError as error:
-        raise UserError(f"{str(path)!r} is being written by another process.", "Wait until it is there.") from error
+    owner = claim_writing(path, partial / _LOCK)
     try:
         with owner:
             yield partial

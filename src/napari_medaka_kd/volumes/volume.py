@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -81,6 +82,11 @@ class Volume:
         name = f"{self.name}-{level}-{uuid.uuid4()}"
         whole_level: dask.array.Array = dask.array.from_array(array, block, name=name, fancy=False)
         return whole_level
+
+    def overview(self, most: int) -> int:
+        """The finest level of at most ``most`` voxels, or the coarsest."""
+        sizes = [math.prod(level.shape) for level in self.levels]
+        return next((number for number, size in enumerate(sizes) if size <= most), len(sizes) - 1)
 
     def scale(self, level: int) -> Triple:
         """How many voxels of level 0 one voxel of ``level`` spans, (z, y, x)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import tomllib
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,12 +32,6 @@ _LARGEST = 2**26  # bytes of it
 _LISTED = 6  # flags in one line
 
 
-def overview_level(volume: Volume) -> int:
-    """The finest level with at most :data:`OVERVIEW` voxels, or the coarsest."""
-    sizes = [math.prod(level.shape) for level in volume.levels]
-    return next((number for number, size in enumerate(sizes) if size <= OVERVIEW), len(sizes) - 1)
-
-
 def voxel_size_at(volume: Volume, level: int) -> Triple:
     """(z, y, x) of a voxel of ``level``, in µm."""
     z, y, x = (size * scale for size, scale in zip(volume.voxel_size, volume.scale(level), strict=True))
@@ -51,7 +44,7 @@ def facts_of(case: Case) -> Facts:
     if known is not None:
         return known
     labels = case.labels(MANUAL).volume
-    level = overview_level(case.volume)
+    level = case.volume.overview(OVERVIEW)
     facts = look_at(
         case.schema.to_classes(labels.read(level=level)), voxel_size_at(case.volume, level), case.volume.scale(level)[0]
     )

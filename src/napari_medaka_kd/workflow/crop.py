@@ -9,7 +9,7 @@ import numpy as np
 from napari_medaka_kd.review import ALL_ORGANS
 from napari_medaka_kd.volumes.pyramid import plan_levels
 
-from .outline import coarse_level
+from .outline import MOST
 
 if TYPE_CHECKING:
     from napari_medaka_kd.project import Case
@@ -35,7 +35,7 @@ def crop_region(case: Case, labels: LabelMap, item: ReviewItem, margin: int) -> 
 def _find_box(labels: LabelMap, item: ReviewItem) -> Region | None:
     """Around the organ, as seen at a coarse level, and surely around all of it that can be seen there."""
     volume = labels.volume
-    level = coarse_level(volume)
+    level = volume.overview(MOST)
     factor = plan_levels(volume.shape, volume.voxel_size)[level].factor
     seen = volume.read(level=level)
     mask = seen > 0 if item.organ == ALL_ORGANS else seen == item.organ

@@ -14,6 +14,7 @@ from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.quality.record import FILE, open_record
 from napari_medaka_kd.review import Decision, Standing, read_verdicts
 from napari_medaka_kd.review.agreement import FEW
+from napari_medaka_kd.words import counted
 
 from .agreeing import agreement_facts, compare
 
@@ -112,20 +113,20 @@ def _classifier(project: Project, checkpoint: str) -> dict[str, Any]:
 
 def _about_animals(facts: dict[str, Any]) -> Iterable[str]:
     weights = f" (SHA-256 of its weights {facts['weights_sha256'][:12]}…)" if facts["weights_sha256"] else ""
-    learned = f", which had learned from {_count(len(facts['trained_on']), 'animal')}" if facts["trained_on"] else ""
+    learned = f", which had learned from {counted(len(facts['trained_on']), 'animal')}" if facts["trained_on"] else ""
     yield (
-        f"{_count(facts['organs'], 'organ')} were proposed in {_count(facts['proposed'], 'animal')} of "
+        f"{counted(facts['organs'], 'organ')} were proposed in {counted(facts['proposed'], 'animal')} of "
         f"{facts['animals']} by the network {facts['checkpoint']!r}{weights}{learned}; "
-        f"{_count(facts['held_out'], 'animal')} {_be(facts['held_out'])} held out."
+        f"{counted(facts['held_out'], 'animal')} {_be(facts['held_out'])} held out."
     )
 
 
 def _about_words(facts: dict[str, Any]) -> Iterable[str]:
     decisions = [f"{facts['decisions'][name]} {name}" for name in map(str, Decision) if name in facts["decisions"]]
     yield (
-        f"{_count(len(facts['reviewers']), 'reviewer')} judged {_count(facts['items'], 'proposal')} in "
-        f"{_count(facts['reviewed'], 'animal')} between {facts['first']} and {facts['last']}, with "
-        f"{_count(facts['verdicts'], 'verdict')} that were not taken back: {_listed(decisions)}."
+        f"{counted(len(facts['reviewers']), 'reviewer')} judged {counted(facts['items'], 'proposal')} in "
+        f"{counted(facts['reviewed'], 'animal')} between {facts['first']} and {facts['last']}, with "
+        f"{counted(facts['verdicts'], 'verdict')} that were not taken back: {_listed(decisions)}."
     )
     if facts["seconds_median"] is not None:
         yield f"A verdict took {facts['seconds_median']:.1f} s (median)."
@@ -135,13 +136,13 @@ def _about_classifier(facts: dict[str, Any]) -> Iterable[str]:
     if "threshold" not in facts:
         return
     yield (
-        f"A quality classifier scored {_count(facts['scored'], 'proposal')}; {facts['passed']} scored at least "
+        f"A quality classifier scored {counted(facts['scored'], 'proposal')}; {facts['passed']} scored at least "
         f"{facts['threshold']:.2f}, the threshold from which on proposals were accepted unseen."
     )
     if _known(facts["precision"]) and facts["precision_interval"]:
         low, high = facts["precision_interval"]
         lessons = facts["lessons"]
-        on = f"{_count(lessons, 'verdict')} out of fold" if lessons >= 20 else "made-up copies of labelled animals"
+        on = f"{counted(lessons, 'verdict')} out of fold" if lessons >= 20 else "made-up copies of labelled animals"
         measured = f"{facts['precision']:.2f} (95 % interval {low:.2f} to {high:.2f})"
         yield f"Its precision there, measured on {on}, was {measured}."
 
@@ -168,10 +169,6 @@ def _json(file: Path) -> dict[str, Any]:
 
 def _known(value: Any) -> bool:
     return isinstance(value, float | int) and math.isfinite(value)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _be(number: int) -> str:

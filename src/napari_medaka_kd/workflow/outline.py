@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from napari_medaka_kd.project import Case
     from napari_medaka_kd.volumes.labels import LabelSchema
-    from napari_medaka_kd.volumes.volume import Region, Shape, Volume
+    from napari_medaka_kd.volumes.volume import Region, Shape
 
-_MOST = 2_000_000  # voxels of an outline: 10 ms to read, 2 MB to keep
+MOST = 2_000_000  # voxels of an outline: 10 ms to read, 2 MB to keep
 _KEPT = 48  # outlines
 
 
@@ -82,12 +82,6 @@ def read_doubt(store: Path, name: str, of: Outline) -> npt.NDArray[np.uint8] | N
 @lru_cache(maxsize=_KEPT)
 def _outline(store: Path, made: str, _: tuple[int, int], schema: LabelSchema) -> Outline:
     volume = open_saved_labels(store, made, schema).volume
-    level = coarse_level(volume)
+    level = volume.overview(MOST)
     z, y, x = (2 ** round(math.log2(scale)) for scale in volume.scale(level))
     return Outline(volume.read(level=level), level, (z, y, x), volume.shape)
-
-
-def coarse_level(volume: Volume) -> int:
-    """The finest level of at most two million voxels, else the coarsest."""
-    sizes = [math.prod(level.shape) for level in volume.levels]
-    return next((number for number, size in enumerate(sizes) if size <= _MOST), len(sizes) - 1)

@@ -20,10 +20,11 @@ from napari_medaka_kd.project import FILE, create_project
 from napari_medaka_kd.review import Order, read_verdicts
 from napari_medaka_kd.review.verdict import now
 from napari_medaka_kd.volumes.archive import write_archive
-from napari_medaka_kd.volumes.atomic import claim, replace_file
+from napari_medaka_kd.volumes.atomic import claim_writing, replace_file
 from napari_medaka_kd.volumes.label_store import generation
 from napari_medaka_kd.volumes.pyramid import write_group
 from napari_medaka_kd.volumes.save import refuse_existing
+from napari_medaka_kd.words import counted
 
 from .desk import Desk
 from .pack_card import CARD, PackCard, PackedItem, read_card
@@ -229,18 +230,10 @@ def _beside(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     workplace = target.with_name(f".{target.name}.making")
     workplace.mkdir(exist_ok=True)
-    try:
-        owner = claim(workplace / _LOCK)
-    except OSError as error:
-        raise UserError(f"{str(target)!r} is being written by another process.", "Wait until it is there.") from error
+    owner = claim_writing(target, workplace / _LOCK)
     try:
         shutil.rmtree(workplace / "pack", ignore_errors=True)
         with owner:
             yield workplace / "pack"
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
-
-
-def counted(number: int, what: str) -> str:
-    """``2 items``, ``1 item``."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

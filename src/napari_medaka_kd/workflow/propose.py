@@ -39,7 +39,7 @@ from napari_medaka_kd.volumes.label_store import generation, open_extra, open_un
 from napari_medaka_kd.volumes.store_array import own_cache
 from napari_medaka_kd.volumes.volume import Triple, Volume, whole
 
-from .anatomy import anatomy_of, overview_level, voxel_size_at
+from .anatomy import OVERVIEW, anatomy_of, voxel_size_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -239,7 +239,7 @@ class _Overview:
     @classmethod
     def of(cls, case: Case) -> _Overview:
         volume = case.volume
-        level = overview_level(volume)
+        level = volume.overview(OVERVIEW)
         scale = volume.scale(level)
         z, y, x = (
             slice(int(side.start // step), max(int(side.start // step) + 1, round(side.stop / step)))

@@ -11,6 +11,7 @@ from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.networks.checkpoint import Checkpoint
 from napari_medaka_kd.project import MANUAL
 from napari_medaka_kd.review import Decision, ReviewItem
+from napari_medaka_kd.words import counted
 
 from .desk import Desk, Filter, Proposal
 from .leakage import find_leaks
@@ -182,7 +183,7 @@ def _hindrance(project: Project, teacher: str, trained: bool, desk: Desk | None)
 
 def _verdict(learnable: int, organs: int, warnings: int) -> str:
     known = f"all {organs} organs have" if learnable == organs else f"{learnable} of {organs} organs have"
-    warned = f", with {warnings} warning{'s' * (warnings > 1)}" if warnings else ""
+    warned = f", with {counted(warnings, 'warning')}" if warnings else ""
     return f"Ready{warned}: {known} something to learn from."
 
 

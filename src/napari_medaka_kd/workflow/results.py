@@ -16,6 +16,7 @@ from napari_medaka_kd.networks.checkpoint import WEIGHTS, Checkpoint
 from napari_medaka_kd.project import MANUAL, REVIEWED
 from napari_medaka_kd.volumes.atomic import replace_file
 from napari_medaka_kd.volumes.nifti import save_nifti
+from napari_medaka_kd.words import counted
 
 from .correct import corrected_labels
 from .past_runs import newest
@@ -104,7 +105,7 @@ class ReportCard:
             verb = f"is level with {self.teacher}"
         gains = [organ.gain for organ in self.organs if not math.isnan(organ.gain)]
         better = sum(each > 0 for each in gains)
-        animals = f"{len(self.cases)} held-out animal{'s' * (len(self.cases) != 1)}"
+        animals = counted(len(self.cases), "held-out animal")
         return f"{self.student} {verb} on {animals}; better in {better} of {len(gains)} organs."
 
     def csv(self) -> bytes:

@@ -117,9 +117,7 @@ def class_means(source: Source, classes: int) -> Tensor:
     On a coarser level of a large scan; a pyramid's means are means.
     """
     volume, labels = source.image, source.labels
-    sizes = [np.prod(level.shape) for level in volume.levels]
-    level = next((number for number, size in enumerate(sizes) if size <= _OVERVIEW), len(sizes) - 1)
-    level = min(level, len(labels.volume.levels) - 1)
+    level = min(volume.overview(_OVERVIEW), len(labels.volume.levels) - 1)
     found = labels.schema.to_classes(labels.volume.read(level=level))
     image = normalise(volume.read(level=level), source.body.window)
     counts = np.bincount(found.ravel(), minlength=classes)

@@ -12,7 +12,6 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QGridLayout,
-    QHBoxLayout,
     QHeaderView,
     QLineEdit,
     QMenu,
@@ -29,7 +28,7 @@ from napari_medaka_kd.workflow.herd import CaseLine, herd, name_organs
 from napari_medaka_kd.workflow.unpack import is_pack_file
 
 from ..packs import PackBox, open_any
-from ..parts import button, words
+from ..parts import button, side_by_side, words
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
@@ -180,7 +179,7 @@ class NewProject(QWidget):
         form.addRow("Name", self.name)
         form.addRow("Organs", self.organs)
         form.addRow(button("Organs from a TOML file …", self._on_file))
-        form.addRow(_side_by_side(button("Make", self.make), button("Not now", self.hide)))
+        form.addRow(side_by_side(button("Make", self.make), button("Not now", self.hide)))
         self.hide()
 
     def make(self) -> None:
@@ -220,14 +219,14 @@ class NewScan(QWidget):
         self.held_out = QCheckBox("Keep it for testing; nothing ever learns from it")
         form = QFormLayout(self)
         folder = button("Folder …", self._on_folder, "An OME-Zarr, or the folder of a scan's slices, as TIFF or DICOM.")
-        form.addRow("Scan", _side_by_side(_with_button(self.file, button("…", self._on_file)), folder))
+        form.addRow("Scan", side_by_side(_with_button(self.file, button("…", self._on_file)), folder))
         form.addRow(self.found)
         form.addRow("Labels", _with_button(self.labels, button("…", self._on_labels)))
         form.addRow("Name", self.case)
         form.addRow("Voxel (µm)", self.size)
         form.addRow("Modality", self.modality)
         form.addRow(self.held_out)
-        form.addRow(_side_by_side(button("Add", self.add), button("Not now", self.hide)))
+        form.addRow(side_by_side(button("Add", self.add), button("Not now", self.hide)))
         self.file.editingFinished.connect(self.look)
         self.size.editingFinished.connect(self.look)
         session.preview_changed.connect(self._on_preview)
@@ -293,13 +292,4 @@ class NewScan(QWidget):
 
 def _with_button(line: QLineEdit, press: QWidget) -> QWidget:
     press.setMaximumWidth(3 * line.fontMetrics().height())
-    return _side_by_side(line, press)
-
-
-def _side_by_side(*widgets: QWidget) -> QWidget:
-    box = QWidget()
-    row = QHBoxLayout(box)
-    row.setContentsMargins(0, 0, 0, 0)
-    for widget in widgets:
-        row.addWidget(widget)
-    return box
+    return side_by_side(line, press)
