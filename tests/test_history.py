@@ -206,6 +206,22 @@ def test_the_paragraph_says_what_is_in_the_project(project: Project) -> None:
     assert told.facts["reviewers"] == {"ann": 3, "bob": 4}
 
 
+def test_the_paragraph_says_what_random_verdicts_prove_of_what_nobody_looked_at(copy: Project) -> None:
+    desk = Desk(copy, "teacher", "ann")
+    for _ in range(30):
+        desk.judge(desk.queue("random")[:1], "accepted")
+    told = methods(copy, "teacher")
+    assert told.facts["random_verdicts"] == 30
+    assert told.facts["acceptable"]["value"] == 1
+    assert f"Of the {told.facts['unreviewed']} proposals that nobody reviewed, an estimated 100 %" in told.text
+    assert "by 30 verdicts on proposals that were drawn at random" in told.text
+
+
+def test_the_paragraph_says_where_nothing_was_accepted_unseen(project: Project) -> None:
+    (project.folder / "settings.toml").write_text('[review]\nunproven = "none"\n')
+    assert "none was accepted unseen" in methods(project, "teacher").text
+
+
 def test_without_verdicts_there_is_nothing_to_tell(project: Project, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"'student' stands.*teacher"):
         methods(project, "student")

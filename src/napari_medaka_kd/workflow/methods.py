@@ -11,12 +11,14 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from napari_medaka_kd.errors import UserError
+from napari_medaka_kd.quality.promise import SURE
 from napari_medaka_kd.quality.record import FILE, open_record
 from napari_medaka_kd.review import Decision, Standing, read_verdicts
 from napari_medaka_kd.review.agreement import FEW
 from napari_medaka_kd.words import counted
 
 from .agreeing import agreement_facts, compare
+from .stopping import accept_from, review_settings, stop_rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -96,18 +98,22 @@ def _words(said: Sequence[Verdict]) -> dict[str, Any]:
 
 
 def _classifier(project: Project, checkpoint: str) -> dict[str, Any]:
-    """The threshold in force and the precision that was measured for it; empty where nothing was scored."""
+    """What of the unreviewed counted as accepted, and what is known of that; empty where nothing was scored."""
     kept = _json(project.checkpoint(checkpoint).joinpath(*_CLASSIFIER)).get("classifier", {})
     records = [open_record(case.folder, case.schema) for case in project.cases if (case.folder / FILE).is_file()]
     own = [record for record in records if record.checkpoint == checkpoint]
     if not own:
         return {}
     scores = [score.score for record in own for score in record.scores]
-    threshold = own[0].threshold
+    rule = stop_rule(project, checkpoint)
+    threshold = accept_from(review_settings(project), rule, own[0].threshold)
     return {
         "threshold": threshold, "scored": len(scores), "passed": sum(score >= threshold for score in scores),
         "precision": kept.get("precision"), "precision_interval": kept.get("interval"),
         "auroc": kept.get("auroc"), "lessons": kept.get("verdicts", 0),
+        "promised": rule.wanted if rule.promise.threshold is not None else None, "sure": SURE,
+        "unreviewed": rule.left, "random_verdicts": rule.draws,
+        "acceptable": rule.share._asdict() if rule.share is not None else None,
     }  # fmt: skip
 
 
@@ -135,11 +141,32 @@ def _about_words(facts: dict[str, Any]) -> Iterable[str]:
 def _about_classifier(facts: dict[str, Any]) -> Iterable[str]:
     if "threshold" not in facts:
         return
-    yield (
-        f"A quality classifier scored {counted(facts['scored'], 'proposal')}; {facts['passed']} scored at least "
-        f"{facts['threshold']:.2f}, the threshold from which on proposals were accepted unseen."
-    )
-    if _known(facts["precision"]) and facts["precision_interval"]:
+    scored = f"A quality classifier scored {counted(facts['scored'], 'proposal')}"
+    if facts["threshold"] > 1:
+        yield f"{scored}; none was accepted unseen."
+    else:
+        yield (
+            f"{scored}; {facts['passed']} scored at least {facts['threshold']:.2f}, "
+            "the threshold from which on proposals were accepted unseen."
+        )
+        yield from _about_precision(facts)
+    if facts["unreviewed"] and facts["acceptable"] is not None:
+        share = facts["acceptable"]
+        yield (
+            f"Of the {counted(facts['unreviewed'], 'proposal')} that nobody reviewed, an estimated "
+            f"{100 * share['value']:.0f} % (95 % interval {100 * share['low']:.0f} to {100 * share['high']:.0f} %) were "
+            f"acceptable, by {counted(facts['random_verdicts'], 'verdict')} on proposals that were drawn at random."
+        )
+
+
+def _about_precision(facts: dict[str, Any]) -> Iterable[str]:
+    """Of what was accepted unseen: proven by random verdicts, else as the classifier has it."""
+    if facts["promised"] is not None:
+        yield (
+            f"Of these at least {100 * facts['promised']:.0f} % are right, by a sequential test of the verdicts on "
+            f"proposals drawn at random, which errs in at most {100 * (1 - facts['sure']):.0f} % of reviews."
+        )
+    elif _known(facts["precision"]) and facts["precision_interval"]:
         low, high = facts["precision_interval"]
         lessons = facts["lessons"]
         on = f"{counted(lessons, 'verdict')} out of fold" if lessons >= 20 else "made-up copies of labelled animals"
