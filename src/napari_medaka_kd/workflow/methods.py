@@ -151,10 +151,10 @@ def _about_classifier(facts: dict[str, Any]) -> Iterable[str]:
         )
         yield from _about_precision(facts)
     if facts["unreviewed"] and facts["acceptable"] is not None:
-        share = facts["acceptable"]
+        value, low, high = (f"{100 * facts['acceptable'][name]:.0f}" for name in ("value", "low", "high"))
         yield (
             f"Of the {counted(facts['unreviewed'], 'proposal')} that nobody reviewed, an estimated "
-            f"{100 * share['value']:.0f} % (95 % interval {100 * share['low']:.0f} to {100 * share['high']:.0f} %) were "
+            f"{value} % (95 % interval {low} to {high} %) were "
             f"acceptable, by {counted(facts['random_verdicts'], 'verdict')} on proposals that were drawn at random."
         )
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import Job, Progress
 from napari_medaka_kd.networks.checkpoint import Checkpoint
 from napari_medaka_kd.networks.foreign import ForeignSettings, is_blended
 from napari_medaka_kd.networks.inputs import rescaled
-from napari_medaka_kd.project import MANUAL, Case, Project
-from napari_medaka_kd.quality.evidence import Reading, read
 from napari_medaka_kd.quality.facts import look_at
-from napari_medaka_kd.quality.learn import Labelled, Lesson, learn_quality, refit, unseen_scores
+from napari_medaka_kd.quality.learn import Lesson, learn_quality, refit, unseen_scores
 from napari_medaka_kd.quality.quality import Quality, QualityScore
 from napari_medaka_kd.quality.reasons import Teller, details_of
 from napari_medaka_kd.quality.record import Record, save_record
@@ -29,23 +26,24 @@ from napari_medaka_kd.segment.kept import kept
 from napari_medaka_kd.segment.pipeline import CACHE
 from napari_medaka_kd.segment.price import load_of
 from napari_medaka_kd.segment.run import segment as segment_volume
-from napari_medaka_kd.segment.segmenter import members
 from napari_medaka_kd.settings import QualitySettings, SegmentSettings
 from napari_medaka_kd.volumes.atomic import replace_file
-from napari_medaka_kd.volumes.body import Body
 from napari_medaka_kd.volumes.channels import read_facts
 from napari_medaka_kd.volumes.label_extras import DISAGREEMENT, extra_folder
-from napari_medaka_kd.volumes.label_store import generation, open_extra, open_uncertainty
+from napari_medaka_kd.volumes.label_store import generation
 from napari_medaka_kd.volumes.store_array import own_cache
-from napari_medaka_kd.volumes.volume import Triple, Volume, whole
 
-from .anatomy import OVERVIEW, anatomy_of, voxel_size_at
+from .anatomy import anatomy_of
+from .overview import Overview
+from .unseen import Unseen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from napari_medaka_kd.project import Case, Project
     from napari_medaka_kd.segment.segmenter import Segmenter
+    from napari_medaka_kd.volumes.volume import Triple
 
 SPEED = "speed.json"  # in a checkpoint's folder: what segmenting took
 
@@ -114,12 +112,12 @@ def score(
     chosen = [case for case in chosen if checkpoint in case.label_names]
     if not chosen:
         raise UserError(f"No case has labels by {checkpoint!r}.", f"Run: medaka-kd segment --checkpoint {checkpoint}.")
-    quality = yield from _learned(project, card, settings, _asked_again(chosen, checkpoint))
+    quality = yield from _learned(project, card, settings, chosen)
     evidence, tellers = {}, {}
     anatomy = anatomy_of(project)
     for done, case in enumerate(chosen):
         yield Progress("look at the proposed labels", done, len(chosen))
-        overview = _Overview.of(case)
+        overview = Overview.of(case)
         reading = overview.reading(checkpoint)
         facts = look_at(reading.classes, reading.voxel_size, overview.scale)
         evidence[case.id] = quality.evidence(reading, facts)
@@ -162,7 +160,7 @@ def _asked_again(cases: Sequence[Case], checkpoint: str) -> SegmentSettings:
     return SegmentSettings()
 
 
-def _learned(project: Project, card: Checkpoint, settings: QualitySettings, asking: SegmentSettings) -> Job[Quality]:
+def _learned(project: Project, card: Checkpoint, settings: QualitySettings, proposed: Sequence[Case]) -> Job[Quality]:
     """The checkpoint's quality classifier, made from the labelled animals if it has none for these settings yet.
 
     One that learned without second looks is made anew the first time there are any, if animals are there to do so.
@@ -170,7 +168,7 @@ def _learned(project: Project, card: Checkpoint, settings: QualitySettings, aski
     adopted = isinstance(card.network, ForeignSettings)  # it saw none of them, so that any tells how good it is
     known = [case for case in project.cases if case.labelled]
     cases = [case for case in known if (not case.held_out if adopted else case.id in card.trained_on)]
-    folder = project.checkpoint(card.name) / "quality"
+    folder, asking = project.checkpoint(card.name) / "quality", _asked_again(proposed, card.name)
     if (folder / "classifier.json").is_file():
         quality = Quality.open(folder)
         news = asking.disagreement != "none" and not quality.looks_again and cases
@@ -181,9 +179,9 @@ def _learned(project: Project, card: Checkpoint, settings: QualitySettings, aski
             f"None of the animals that {card.name!r} learned from is labelled in this project.",
             "The quality classifier learns from labelled animals: add one with --labels, and train.",
         )
-    predict = _Predictor(project, card, cases, asking)
-    animals = [_Overview.of(case).labelled() for case in cases]
-    small = settings.model_copy(update={"slab": _Overview.of(cases[0]).slab(settings.slab)})
+    predict = Unseen(project, card, cases, asking)
+    animals = [Overview.of(case).labelled() for case in cases]
+    small = settings.model_copy(update={"slab": Overview.of(cases[0]).slab(settings.slab)})
     anatomy = anatomy_of(project, cases)
     quality = yield from learn_quality(animals, predict, project.schema.classes - 1, small, anatomy)
     quality.save(folder)
@@ -207,73 +205,10 @@ def _judged(
     return found
 
 
-class _Predictor:
-    """Answers of the members that never saw an animal to (distorted) scans of it; of all where all saw it."""
-
-    def __init__(self, project: Project, card: Checkpoint, cases: Sequence[Case], asking: SegmentSettings) -> None:
-        network = card.load(project.checkpoint(card.name))
-        theirs = card.network
-        alone = theirs if isinstance(theirs, ForeignSettings) else theirs.model_copy(update={"members": 1})
-        self.bodies = [rescaled(_Overview.of(case).body, _Overview.of(case).volume, theirs) for case in cases]
-        self.segmenters = []
-        for case in cases:
-            unseen = [m for m, out in zip(members(network), card.left_out, strict=False) if case.id in out]
-            judge, looks = (unseen[0], alone) if unseen else (network, card.network)
-            self.segmenters.append(make_segmenter(judge, looks, asking))
-
-    def __call__(self, number: int, scan: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...]:
-        answer = self.segmenters[number].ask(Volume((scan,), (1, 1, 1)), self.bodies[number], whole(scan.shape))
-        return answer.classes, *answer.maps.values()
-
-
-@dataclass(frozen=True)
-class _Overview:
-    """The level of a case on which its quality is judged."""
-
-    case: Case
-    level: int
-    body: Body
-    scale: float  # slices of level 0 in one of this level
-    voxel_size: Triple  # µm
-
-    @classmethod
-    def of(cls, case: Case) -> _Overview:
-        volume = case.volume
-        level = volume.overview(OVERVIEW)
-        scale = volume.scale(level)
-        z, y, x = (
-            slice(int(side.start // step), max(int(side.start // step) + 1, round(side.stop / step)))
-            for side, step in zip(case.body.box, scale, strict=True)
-        )
-        return cls(case, level, Body((z, y, x), case.body.window), scale[0], voxel_size_at(volume, level))
-
-    @property
-    def volume(self) -> Volume:
-        """The scan from this level on, whose voxels are counted in those of this level."""
-        return Volume(self.case.volume.levels[self.level :], (1, 1, 1))
-
-    def slab(self, slab: int) -> int:
-        """``slab`` slices of level 0 in slices of this level."""
-        return max(1, round(slab / self.scale)) if slab else 0
-
-    def labelled(self) -> Labelled:
-        classes = self.case.schema.to_classes(self.case.labels(MANUAL).volume.read(level=self.level))
-        return Labelled(self.case.volume.read(level=self.level), classes, self.body, self.voxel_size)
-
-    def reading(self, checkpoint: str) -> Reading:
-        classes = self.case.schema.to_classes(self.case.labels(checkpoint).volume.read(level=self.level))
-        doubt = open_uncertainty(self.case.store, checkpoint)
-        doubts = np.zeros(classes.shape, np.uint8) if doubt is None else doubt.read(level=self.level)
-        again = open_extra(self.case.store, checkpoint, DISAGREEMENT)
-        differ = None if again is None else again.read(level=self.level)
-        found = read(self.case.volume.read(level=self.level), classes, doubts, self.body, differ)
-        return replace(found, voxel_size=self.voxel_size)
-
-
 def _record(case: Case, checkpoint: str, quality: Quality, scores: tuple[QualityScore, ...], teller: Teller) -> Record:
     """Scores in slices of level 0."""
     assert quality.classifier is not None
-    scale, depth = _Overview.of(case).scale, case.volume.shape[0]
+    scale, depth = Overview.of(case).scale, case.volume.shape[0]
     full = tuple(
         replace(score, slab=(round(score.slab[0] * scale), min(depth, round(score.slab[1] * scale))))
         for score in scores
