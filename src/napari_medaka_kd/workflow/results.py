@@ -167,7 +167,7 @@ def unsegmented(project: Project, checkpoint: str, which: Literal["held out", "u
     which
         Of those that evaluation needs (held out, with labels), or of all that were not labelled for training.
     """
-    cases = [case for case in project.cases if checkpoint not in case.label_names]
+    cases = [case for case in project.cases if not case.has(checkpoint)]
     if which == "held out":
         return tuple(case.id for case in cases if case.held_out and case.labelled)
     return tuple(case.id for case in cases if case.held_out or not case.labelled)
