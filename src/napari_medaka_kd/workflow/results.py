@@ -174,7 +174,7 @@ def unsegmented(project: Project, checkpoint: str, which: Literal["held out", "u
 
 
 def animals_to_test_on(project: Project) -> tuple[str, ...]:
-    """Ids of the animals that checkpoints can be evaluated on: held out, with labels."""
+    """Ids of the animals that checkpoints can be evaluated on: held out, with labels of organs."""
     return tuple(case.id for case in project.cases if case.held_out and case.labelled)
 
 
