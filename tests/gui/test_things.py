@@ -15,6 +15,7 @@ from napari_medaka_kd.gui.layers import Scene
 from napari_medaka_kd.gui.notice import Notice
 from napari_medaka_kd.gui.panels.cases import NewScan
 from napari_medaka_kd.gui.panels.distil import DistilPanel
+from napari_medaka_kd.gui.panels.results import ResultsPanel
 from napari_medaka_kd.gui.panels.segment import SegmentPanel
 from napari_medaka_kd.gui.session import Session
 from napari_medaka_kd.job import drain
@@ -27,6 +28,7 @@ from napari_medaka_kd.volumes.instance_store import save_instances
 from napari_medaka_kd.volumes.instances import from_stack
 from napari_medaka_kd.volumes.labels import LabelSchema
 from napari_medaka_kd.volumes.volume import Volume
+from napari_medaka_kd.workflow.assess import compare_checkpoints
 
 SHAPE = (4, 48, 48)
 LOOKS = NetworkSettings(dimensions=2, widths=(4, 6))
@@ -76,6 +78,7 @@ def test_every_layer_of_things_is_a_labels_layer_that_says_whose_they_are(lookin
     assert kept == [{1}, {2}, {3}]
     colours = {tuple(layer.get_color(which)) for layer, (which,) in zip(layers, kept, strict=True)}
     assert len(colours) == 3
+    assert all(max(colour[:3]) == 1 for colour in colours), "bright, as tissue is dark"
     looking.set_overlay("none")
     assert shown(viewer) == ["scan"]
     looking.set_overlay("organs")
@@ -126,6 +129,31 @@ def test_the_form_offers_things_and_the_adviser_proposes_them(qtbot: Any, lookin
     panel.forms["mean_teacher"].fields["instances"].widget.setChecked(True)
     assert panel.start.isEnabled()
     assert "strategy.instances=true" in panel._argv()
+
+
+def test_a_finder_of_things_is_evaluated_alone_and_what_came_of_it_is_said(
+    qtbot: Any, looking: Session, project: Project
+) -> None:
+    drawn = masks((16, 16), (30, 30))
+    scan = Volume((drawn.any(axis=0).astype(np.uint16),), (1, 1, 1), "c")
+    case = drain(add_case(project, scan, Drawn(None, from_stack(drawn)), "c", True))
+    panel = ResultsPanel(looking)
+    qtbot.addWidget(panel)
+    with qtbot.waitExposed(panel):
+        panel.show()
+    panel.student.setCurrentIndex(panel.student.findData("finder"))
+    panel.student.activated.emit(0)
+    begun: list[list[str]] = []
+    looking.start = lambda title, argv: begun.append(list(argv))  # type: ignore[method-assign, assignment]
+    assert panel.evaluate.isEnabled()
+    assert not panel.compare.isEnabled()
+    panel.start_evaluation()
+    assert [argv[0] for argv in begun] == ["segment", "evaluate"]
+    assert begun[0][-1] == "c"
+    drain(save_instances(from_stack(drawn[:1]), case.store, "finder"))
+    drain(compare_checkpoints(project, ["finder"]))
+    panel.refresh()
+    assert "AJI 0.500, AP50 0.500" in panel.state.text()
 
 
 def test_a_scan_is_added_with_several_layers_of_things(qtbot: Any, looking: Session) -> None:

@@ -13,7 +13,7 @@ from napari_medaka_kd.volumes.picked import for_napari, same_source
 from napari_medaka_kd.volumes.volume import whole
 
 from .ahead import read_ahead
-from .colours import GHOST, isolate, name_organs
+from .colours import GHOST, isolate, name_organs, tell_things_apart
 from .crop import CropLayer
 from .gaze import Gaze
 from .session import OVERLAYS
@@ -218,13 +218,14 @@ class Scene:
     def _fill_things(self, shown: Shown) -> None:
         """A layer for each label map of things, over one another; blank where another case had more."""
         made = sum(name.startswith(_THINGS) for name in self._layers)
-        who = "hand" if shown.finder == "manual" else shown.finder
+        who = "hand" if shown.finder == "manual" else shown.finder or "nobody"
         for number in range(max(made, len(shown.things))):
             there = number < len(shown.things)
             volume = shown.things[number] if there else blank(shown.scan, np.dtype(np.uint16))
-            layer = self._fill(f"{_THINGS}{number + 1}", volume, Labels, opacity=_OPACITY)
-            if there:
-                layer.name = f"things by {who}, layer {number + 1}"
+            looks = {"opacity": _OPACITY, "colormap": tell_things_apart()}
+            self._fill(f"{_THINGS}{number + 1}", volume, Labels, **looks).name = f"things by {who}, layer {number + 1}"
+        if made < len(shown.things):
+            self.activate(f"{_THINGS}1")  # the status bar then says which of them is under the cursor
 
     def _fill_map(self, name: str, values: Volume | None, colours: str) -> None:
         """A map of bytes as a glow over the organs; blank where there is none."""

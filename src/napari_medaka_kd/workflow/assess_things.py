@@ -16,6 +16,8 @@ from napari_medaka_kd.project import MANUAL
 from napari_medaka_kd.volumes.atomic import replace_file
 from napari_medaka_kd.volumes.instance_store import open_instances
 
+from .past_runs import newest
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -119,6 +121,22 @@ def compare_things(project: Project, cards: Sequence[Checkpoint], cases: Sequenc
     replace_file(result.table, _csv(result.scores))
     replace_file(result.folder / "things.json", json.dumps(result.json(), indent=1).encode())
     return result
+
+
+def read_things(project: Project, checkpoint: str) -> str:
+    """What the last evaluation said of ``checkpoint``, in a sentence; empty where there was none."""
+
+    def take(data: Any, _: Path) -> str | None:
+        means, cases = data["means"].get(checkpoint), data["cases"]
+        if means is None:
+            return None
+        said = ", ".join(f"{title} {means[figure]:.3f}" for figure, title in zip(FIGURES, _TITLES, strict=True))
+        animals = len({row["case"] for row in cases})
+        return (
+            f"{checkpoint} finds things that overlap with {said}, on {animals} held-out animal{'s' * (animals != 1)}."
+        )
+
+    return newest(project, "*-evaluate-things*/things.json", take) or ""
 
 
 def _score(case: Case, checkpoint: str) -> ThingsScore:

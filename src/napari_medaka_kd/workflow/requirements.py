@@ -143,7 +143,8 @@ def advise(found: Census) -> Advice:
 def _advise_things(found: Census) -> Advice:
     have = f"{found.things} {'animal has' if found.things == 1 else 'animals have'} labels of things that overlap"
     if found.bare:
-        how = f"and {found.bare} have none: mean_teacher with strategy.instances=true learns from both."
+        others = f"{found.bare} {'has' if found.bare == 1 else 'have'} none"
+        how = f"and {others}: mean_teacher with strategy.instances=true learns from both."
     else:
         how = "and none is without: mean_teacher with strategy.instances=true and strategy.weight=0 learns from these."
     return Advice("mean_teacher", f"{have} {how}")
