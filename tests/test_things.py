@@ -1,6 +1,9 @@
 """Things that overlap, the whole way: brought in, learned, found, evaluated; and what is refused, in plain words."""
 
 import json
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -63,16 +66,23 @@ def discs(seed, count=4):
     return Volume((scan.astype(np.float32),), SIZE, f"scan{seed}"), masks
 
 
-@pytest.fixture
-def project(tmp_path):
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
     """Two scans with labelled discs, one without labels, one held out."""
-    made = create_project(tmp_path / "cells", "cells", CELLS)
+    made = create_project(tmp_path_factory.mktemp("made") / "cells", "cells", CELLS)
     for seed, (case, known, held_out) in enumerate(
         (("one", True, False), ("two", True, False), ("bare", False, False), ("test", True, True))
     ):
         scan, masks = discs(seed)
         drain(add_case(made, scan, Drawn(None, from_stack(masks) if known else ()), case, held_out))
     return made
+
+
+@pytest.fixture
+def project(made, tmp_path):
+    """A copy of it to work in."""
+    shutil.copytree(made.folder, tmp_path / "cells")
+    return open_project(tmp_path / "cells")
 
 
 def learned(project, name="cells", **knobs):
@@ -172,6 +182,21 @@ def test_cancelled_and_asked_again_it_ends_in_the_same_weights(project):
             job.close()
             break
     assert learned(project, "two-goes").weights_sha256 == undisturbed.weights_sha256
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX's")
+def test_killed_and_asked_again_it_ends_in_the_same_weights(project):
+    code = (
+        "import os, sys, pathlib; from napari_medaka_kd.project import open_project\n"
+        "from napari_medaka_kd.settings import DistilSettings; from napari_medaka_kd.workflow.rounds import distil\n"
+        "for progress in distil(open_project(pathlib.Path(sys.argv[1])), 'killed', '',"
+        " DistilSettings.model_validate_json(sys.argv[2])):\n"
+        "    if progress.doing == 'student' and progress.done == 2: os.kill(os.getpid(), 9)"
+    )
+    command = [sys.executable, "-c", code, str(project.folder), LEARN.model_dump_json()]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == -9
+    assert project.checkpoints == ()
+    assert learned(project, "killed").weights_sha256 == learned(project, "undisturbed").weights_sha256
 
 
 def test_what_is_missing_is_said_and_the_adviser_proposes_it():
