@@ -85,6 +85,11 @@ def test_every_layer_of_things_is_a_labels_layer_that_says_whose_they_are(lookin
     looking.look_at("b")
     assert shown(viewer) == ["scan", "organs"]
     assert not any(np.asarray(layer.data[0]).any() for layer in layers)
+    assert looking.case is not None
+    drain(save_instances(from_stack(masks((20, 20), (20, 28))), looking.case.store, "finder"))
+    looking.use("finder")
+    looking.reload()  # as after a task that segmented
+    assert shown(viewer) == ["scan", "organs", "things by finder, layer 1", "things by finder, layer 2"]
     scene.close()
 
 
