@@ -33,12 +33,15 @@ from napari_medaka_kd.volumes.instances import from_stack
 from napari_medaka_kd.volumes.labels import LabelSchema
 from napari_medaka_kd.volumes.volume import Volume
 from napari_medaka_kd.workflow.assess import compare_checkpoints, evaluate, measure
+from napari_medaka_kd.workflow.cohort import measure_cohort
 from napari_medaka_kd.workflow.curate import Word, status, verdict
+from napari_medaka_kd.workflow.disagree import disagree
 from napari_medaka_kd.workflow.find_things import find_things
 from napari_medaka_kd.workflow.forecast import forecast
 from napari_medaka_kd.workflow.herd import herd
 from napari_medaka_kd.workflow.kinds import finds_things
 from napari_medaka_kd.workflow.propose import score, segment
+from napari_medaka_kd.workflow.readiness import readiness
 from napari_medaka_kd.workflow.requirements import Census, advise, census, missing
 from napari_medaka_kd.workflow.rounds import distil
 from napari_medaka_kd.workflow.spread import Spread, segment_spread
@@ -166,6 +169,17 @@ def test_a_student_of_things_is_a_checkpoint_of_its_own_kind(project):
     assert json.loads((project.checkpoint("cells") / "checkpoint.json").read_text())["format"] == 2
 
 
+def test_a_card_of_things_on_several_networks_is_damaged(project):
+    learned(project)
+    card = project.checkpoint("cells") / "checkpoint.json"
+    told = json.loads(card.read_text())
+    told["network"]["members"] = 2
+    card.write_text(json.dumps(told))
+    with pytest.raises(UserError, match=r"damaged.*one U-Net"):
+        Checkpoint.open(card.parent)
+    assert not finds_things(project, "cells")
+
+
 def test_without_weight_it_learns_from_labels_alone_and_a_later_one_goes_on_from_it(project):
     plain = learned(project, strategy=STRATEGY.model_copy(update={"weight": 0}))
     assert plain.trained_on == ("one", "two")
@@ -266,6 +280,8 @@ def test_what_is_about_organs_is_refused_in_plain_words(project):
         (lambda: drain(score(project, "cells", QualitySettings())), "scoring"),
         (lambda: verdict(project, Word("accepted", "bare", checkpoint="cells")), "reviewing"),
         (lambda: drain(measure(project, "bare", "cells")), "measuring"),
+        (lambda: drain(measure_cohort(project, "cells")), "measuring"),
+        (lambda: drain(disagree(project, "cells", "others")), "looking for disagreements"),
         (lambda: drain(evaluate(project, "cells")), "comparing organs"),
         (lambda: drain(forecast(project, "cells", ask, None)), "a forecast"),
         (lambda: drain(distil(project, "student", "cells", teach)), "learning from its proposals"),
@@ -275,6 +291,11 @@ def test_what_is_about_organs_is_refused_in_plain_words(project):
     ):
         with pytest.raises(UserError, match=f"finds things that overlap, and .*{what}"):
             deed()
+
+
+def test_readiness_says_that_it_has_no_organs_to_teach(project):
+    learned(project)
+    assert "no organs to teach" in readiness(project, "cells").sentence
 
 
 def test_only_what_was_held_out_labelled_and_segmented_is_evaluated(project):

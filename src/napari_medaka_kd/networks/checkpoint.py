@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.settings import NetworkSettings
@@ -59,6 +59,13 @@ class Checkpoint(BaseModel):
     left_out: tuple[tuple[str, ...], ...] = ()
     weights_sha256: str = ""
     history: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        one_of_ours = isinstance(self.network, NetworkSettings) and self.network.members == 1
+        if self.things is not None and not one_of_ours:
+            raise ValueError("things that overlap are found by one U-Net of ours")
+        return self
 
     @classmethod
     def open(cls, folder: Path) -> Self:
