@@ -18,7 +18,7 @@ from .tiles import block_grid
 from .volume import Volume, extent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from .volume import Region, Shape, Triple
@@ -77,9 +77,8 @@ def boxes_in(layer: Volume) -> dict[int, Region]:
     return found
 
 
-def farthest(layers: Sequence[Volume]) -> int:
-    """How far in voxels the largest thing goes from its middle along any axis; 0 where there is none."""
-    boxes = [box for layer in layers for box in boxes_in(layer).values()]
+def farthest(boxes: Iterable[Region]) -> int:
+    """How far in voxels the largest of some things goes from its middle along any axis; 0 where there is none."""
     return max((-(-side // 2) for box in boxes for side in extent(box)), default=0)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from .instance_files import farthest, things_in
+from .instance_files import boxes_in, things_in
 from .instances import to_layers
 from .label_legend import read_legend
 from .label_store import generation, label_names, open_saved_labels, save_labels
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from napari_medaka_kd.job import Job
 
     from .instances import Instance
+    from .volume import Region
 
 _LAYER = re.compile(r"(.+)-overlap-[1-9][0-9]*")
 
@@ -94,9 +95,10 @@ def open_instances(store: Path, name: str) -> tuple[Instance, ...]:
     return tuple(found[which] for which in sorted(found))
 
 
-def reach_of(store: Path, name: str) -> int:
-    """How far in voxels the largest thing of ``name`` goes from its middle; 0 where there is none."""
-    return farthest(open_layers(store, name))
+def boxes_of(store: Path, name: str) -> tuple[Region, ...]:
+    """Where the things of ``name`` lie, in the order that they were saved in; read block by block."""
+    found = {which: box for layer in open_layers(store, name) for which, box in boxes_in(layer).items()}
+    return tuple(found[which] for which in sorted(found))
 
 
 def _open_layer(store: Path, layer: str) -> Volume:

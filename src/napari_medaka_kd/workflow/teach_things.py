@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_medaka_kd.distil.instance_batches import InstanceDiet, InstanceSource
 from napari_medaka_kd.distil.instance_teacher import teach_instances
 from napari_medaka_kd.distil.stage import Run
@@ -14,7 +16,8 @@ from napari_medaka_kd.networks.instance_settings import InstanceSettings
 from napari_medaka_kd.networks.instances import InstanceNetwork
 from napari_medaka_kd.project import MANUAL
 from napari_medaka_kd.settings import MeanTeacherSettings, NetworkSettings
-from napari_medaka_kd.volumes.instance_store import open_layers, reach_of
+from napari_medaka_kd.volumes.instance_files import farthest
+from napari_medaka_kd.volumes.instance_store import boxes_of, open_layers
 
 from .requirements import census, missing
 from .runs import training_folder
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from napari_medaka_kd.job import Job
     from napari_medaka_kd.project import Case, Project
     from napari_medaka_kd.settings import DistilSettings
+    from napari_medaka_kd.volumes.volume import Region
 
 _MARGIN = 1.2  # things of other animals may be larger than the labelled ones
 _FARTHEST = 512  # voxels
@@ -53,7 +57,8 @@ def distil_things(project: Project, name: str, settings: DistilSettings, start: 
     bare = [case for case in cases if case not in labelled] if strategy.weight else []
     card = _begins_with(project, start) if settings.warm_start else None
     looks = settings.network or (_looks(card) if card else NetworkSettings())
-    things = InstanceSettings.model_validate({"reach": _reach(strategy, card, labelled)})
+    boxes = [boxes_of(case.store, MANUAL) for case in labelled]
+    things = InstanceSettings.model_validate({"reach": _reach(strategy, card, boxes)})
     _require_one(looks)
     require_patch(looks, settings.patches.patch)
     student = build_instances(looks, things, settings.seed)
@@ -65,8 +70,8 @@ def distil_things(project: Project, name: str, settings: DistilSettings, start: 
     facts = {"cases": learned, "things": things.model_dump(), "start": card.weights_sha256 if card and warm else ""}
     folder = training_folder(project, "distil", name, settings, facts)
     diet = InstanceDiet(
-        tuple(_source(case, known=True) for case in labelled),
-        tuple(_source(case, known=False) for case in bare),
+        tuple(_known(case, mine) for case, mine in zip(labelled, boxes, strict=True)),
+        tuple(InstanceSource(case.id, case.volume, case.body) for case in bare),
         strategy.unlabelled,
         settings.patches,
         settings.augment,
@@ -98,13 +103,12 @@ def _looks(card: Checkpoint) -> NetworkSettings:
     return card.network
 
 
-def _reach(strategy: MeanTeacherSettings, card: Checkpoint | None, labelled: Sequence[Case]) -> int:
+def _reach(strategy: MeanTeacherSettings, card: Checkpoint | None, boxes: Sequence[Sequence[Region]]) -> int:
     """As somebody said, or as what it begins with, or as far as the labelled things go, and a margin."""
     begun = 0 if card is None or card.things is None else card.things.reach
     if strategy.reach or begun:
         return strategy.reach or begun
-    farthest = max(reach_of(case.store, MANUAL) for case in labelled)
-    return min(_FARTHEST, round(_MARGIN * farthest) + 1)
+    return min(_FARTHEST, round(_MARGIN * max(map(farthest, boxes))) + 1)
 
 
 def _require_one(looks: NetworkSettings) -> None:
@@ -112,6 +116,8 @@ def _require_one(looks: NetworkSettings) -> None:
         raise UserError(f"A mean teacher follows one network, not {looks.members} members.", "Set network.members=1.")
 
 
-def _source(case: Case, known: bool) -> InstanceSource:
-    layers = open_layers(case.store, MANUAL) if known else ()
-    return InstanceSource(case.id, case.volume, case.body, tuple(layer.levels[0] for layer in layers))
+def _known(case: Case, boxes: Sequence[Region]) -> InstanceSource:
+    """A scan whose things lie in ``boxes``."""
+    layers = tuple(layer.levels[0] for layer in open_layers(case.store, MANUAL))
+    middles = np.array([[(side.start + side.stop) // 2 for side in box] for box in boxes], np.int64)
+    return InstanceSource(case.id, case.volume, case.body, layers, middles)
