@@ -59,15 +59,14 @@ def distil_things(project: Project, name: str, settings: DistilSettings, start: 
     looks = settings.network or (_looks(card) if card else NetworkSettings())
     boxes = [boxes_of(case.store, MANUAL) for case in labelled]
     things = InstanceSettings.model_validate({"reach": _reach(strategy, card, boxes)})
-    _require_one(looks)
-    require_patch(looks, settings.patches.patch)
+    _require_fitting(looks, settings)
     student = build_instances(looks, things, settings.seed)
     assert isinstance(student, InstanceNetwork)
-    warm = card is not None and (card.network, card.things) == (looks, things)
-    if card is not None and warm:
-        student.load_state_dict(card.load(project.checkpoint(card.name)).state_dict())
+    warm = card if card is not None and (card.network, card.things) == (looks, things) else None
+    if warm is not None:
+        student.load_state_dict(warm.load(project.checkpoint(warm.name)).state_dict())
     learned = [case.id for case in (*labelled, *bare)]
-    facts = {"cases": learned, "things": things.model_dump(), "start": card.weights_sha256 if card and warm else ""}
+    facts = {"cases": learned, "things": things.model_dump(), "start": warm.weights_sha256 if warm else ""}
     folder = training_folder(project, "distil", name, settings, facts)
     diet = InstanceDiet(
         tuple(_known(case, mine) for case, mine in zip(labelled, boxes, strict=True)),
@@ -84,7 +83,7 @@ def distil_things(project: Project, name: str, settings: DistilSettings, start: 
         network=looks,
         organs=project.schema,
         things=things,
-        trained_on=tuple(sorted({*(card.trained_on if card and warm else ()), *learned})),
+        trained_on=tuple(sorted({*(warm.trained_on if warm else ()), *learned})),
         history={"verb": "distil", **facts, "settings": settings.model_dump(mode="json"), **stopped(folder)},
     )
     return keep(made, trained.eval(), project, folder)
@@ -111,7 +110,8 @@ def _reach(strategy: MeanTeacherSettings, card: Checkpoint | None, boxes: Sequen
     return min(_FARTHEST, round(_MARGIN * max(map(farthest, boxes))) + 1)
 
 
-def _require_one(looks: NetworkSettings) -> None:
+def _require_fitting(looks: NetworkSettings, settings: DistilSettings) -> None:
+    require_patch(looks, settings.patches.patch)
     if looks.members != 1:
         raise UserError(f"A mean teacher follows one network, not {looks.members} members.", "Set network.members=1.")
 
