@@ -21,14 +21,16 @@ from napari_medaka_kd.job import Job, Progress
 from napari_medaka_kd.volumes.atomic import in_use, locked, replace_file, share, sync_folder
 from napari_medaka_kd.volumes.body import Body, find_body
 from napari_medaka_kd.volumes.body_mask import open_mask
+from napari_medaka_kd.volumes.instance_store import instance_names, is_layer, save_instances
 from napari_medaka_kd.volumes.label_store import label_names, open_saved_labels, save_labels
 from napari_medaka_kd.volumes.labels import LabelMap, LabelSchema
 from napari_medaka_kd.volumes.open import open_volume
 from napari_medaka_kd.volumes.save import is_saved, save_volume
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from napari_medaka_kd.volumes.instances import Instance
     from napari_medaka_kd.volumes.volume import Volume
 
 FORMAT = 1
@@ -77,7 +79,17 @@ class Case:
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        return label_names(self.store)
+        """Names of its label maps of organs."""
+        return tuple(name for name in label_names(self.store) if not is_layer(name))
+
+    @property
+    def instance_names(self) -> tuple[str, ...]:
+        """Whose things that may overlap it has: :data:`MANUAL`, and checkpoints."""
+        return instance_names(self.store)
+
+    def has(self, name: str) -> bool:
+        """Whether ``name``, a checkpoint or :data:`MANUAL`, is there as organs or as things."""
+        return name in self.label_names or name in self.instance_names
 
     @property
     def labelled(self) -> bool:
@@ -207,7 +219,17 @@ def open_project(folder: Path) -> Project:
         raise _damaged(file, error) from error
 
 
-def add_case(project: Project, scan: Volume, labels: LabelMap | None, case_id: str, held_out: bool) -> Job[Case]:
+@dataclass(frozen=True)
+class Drawn:
+    """What a person drew in a scan: organs, and things that may overlap, each alone."""
+
+    organs: LabelMap | None
+    things: Sequence[Instance] = ()
+
+
+def add_case(
+    project: Project, scan: Volume, labels: LabelMap | Drawn | None, case_id: str, held_out: bool
+) -> Job[Case]:
     """Copy a scan, and its labels as :data:`MANUAL`, into the project.
 
     A failed job leaves nothing. One that was closed or killed goes on where it was when the same is added again; what
@@ -216,7 +238,7 @@ def add_case(project: Project, scan: Volume, labels: LabelMap | None, case_id: s
     Parameters
     ----------
     labels
-        On the scan's grid, with the project's organ ids.
+        On the scan's grid, with the project's organ ids; things as well, if need be.
     case_id
         Up to 64 letters, digits, ``_ . -``, beginning with a letter or digit.
 
@@ -228,19 +250,21 @@ def add_case(project: Project, scan: Volume, labels: LabelMap | None, case_id: s
     InvalidVolume
         If the scan holds NaN, or the labels an id that the project lacks.
     """
-    cases = project.folder / "cases"
+    cases, drawn = project.folder / "cases", labels if isinstance(labels, Drawn) else Drawn(labels)
     _check_new(cases, case_id)
-    if labels is not None and labels.volume.shape != scan.shape:
+    if drawn.organs is not None and drawn.organs.volume.shape != scan.shape:
         raise UserError(
-            f"The labels of {case_id!r} have {labels.volume.shape} voxels (z, y, x), the scan {scan.shape}.",
+            f"The labels of {case_id!r} have {drawn.organs.volume.shape} voxels (z, y, x), the scan {scan.shape}.",
             "Give labels that were drawn on this very scan.",
         )
     with _claimed(cases / f".{case_id}.partial") as partial:
         if not is_saved(scan, partial / _STORE):
             shutil.rmtree(partial / _STORE, ignore_errors=True)
         saved = yield from save_volume(scan, partial / _STORE)
-        if labels is not None:
-            yield from save_labels(LabelMap(labels.volume, project.schema), partial / _STORE, MANUAL)
+        if drawn.organs is not None:
+            yield from save_labels(LabelMap(drawn.organs.volume, project.schema), partial / _STORE, MANUAL)
+        if drawn.things:
+            yield from save_instances(drawn.things, partial / _STORE, MANUAL)
         yield Progress(f"find the body of {case_id}", 0, 0)
         write_case(partial, scan, find_body(saved), held_out)
         _check_new(cases, case_id)

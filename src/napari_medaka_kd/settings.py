@@ -215,6 +215,12 @@ class MeanTeacherSettings(StrategySettings):
     """Mean teacher with perturbation-sensitive mining and mask-guided features (MMT-PSM, arXiv 2007.10787)."""
 
     name: Literal["mean_teacher"] = "mean_teacher"
+    instances: bool = knob(
+        False, "Things that overlap", "Eggs, teeth, cells: many of a kind, each found alone; from labels of things."
+    )
+    reach: int = knob(
+        0, "Reach (voxel)", "How far a thing may go from its centre; 0: as the labelled ones do.", ge=0, le=512
+    )
     unlabelled: int = knob(8, "Unlabelled", "Patches of scans without labels in each step.", ge=1)
     views: int = knob(4, "Views", "How often the teacher is asked about a patch, each time perturbed.", ge=2, le=16)
     weight: float = knob(

@@ -1,5 +1,7 @@
 """A mean teacher of things that overlap: what is asked for, whom the terms pull, that it learns, that it resumes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -125,6 +127,22 @@ def test_a_patch_larger_than_the_scan_is_filled_up_and_the_filling_is_unknown():
     known = batch.target[:, 0] != IGNORE
     assert known[:, :32, :32].all()
     assert int(known.sum()) == len(known) * 32 * 32
+
+
+def test_patches_are_drawn_about_things_as_often_as_asked():
+    source = discs(1)
+    layer = np.zeros((1, 200, 200), np.uint8)
+    layer[0, 150:154, 20:24] = 1
+    wide = Volume((layer.astype(np.float32),), (1.0, 1.0, 1.0))
+    rare = replace(source, image=wide, layers=(layer,), middles=np.array([[0, 152, 22]]))
+    for share, low, high in ((1.0, 40, 40), (0.0, 0, 12)):
+        made = replace(
+            diet(unlabelled=False),
+            labelled=(rare,),
+            patches=PatchSettings(patch=(1, 24, 24), batch=40, foreground=share),
+        )
+        seen = next(made.batches()(0)).layers[:40].flatten(1).any(dim=1).sum()
+        assert low <= int(seen) <= high
 
 
 # ---- terms

@@ -93,9 +93,9 @@ def test_a_card_that_is_no_text_is_refused(folder):
 
 
 def test_a_checkpoint_of_a_newer_version_says_so(folder):
-    edit(folder, format=2, something_new=True)
+    edit(folder, format=3, something_new=True)
     told = refused(lambda: Checkpoint.open(folder))
-    assert "format 2" in told
+    assert "format 3" in told
     assert "Update" in told
 
 

@@ -52,6 +52,10 @@ def add(
     project: ProjectFolder,
     scan: Annotated[Path, typer.Argument(help=SCAN)],
     labels: Annotated[Path | None, typer.Option("--labels", help="Organ ids on the scan's grid.")] = None,
+    instances: Annotated[
+        list[Path] | None,
+        typer.Option("--instances", help="Ids of things that may overlap; once for each layer or mask."),
+    ] = None,
     case: Annotated[str, typer.Option("--id", help="Name of the case; the file's if empty.")] = "",
     held_out: Annotated[bool, typer.Option("--held-out", help="Keep for evaluation; never trained on.")] = False,
     voxel_size: VoxelSize = None,
@@ -65,14 +69,15 @@ def add(
         from napari_medaka_kd.workflow.curate import Scan, name_case, open_project
         from napari_medaka_kd.workflow.curate import add as run
 
-        given = Scan(scan, labels, case or name_case(scan), held_out, voxel_size, modality)
+        given = Scan(scan, labels, case or name_case(scan), held_out, voxel_size, modality, tuple(instances or ()))
         opened = open_project(project)
         made = play(run(opened, given))
         shape, (flags, warning) = made.volume.shape, flags_or_warning(opened)
         mine = flags.get(made.id, ())
         told = [f"Case {made.id!r}: {shape} voxels.", *([warning] if warning else [])]
         told += [f"Its labels may be wrong: {listed_flags(mine)}."] if mine else []
-        facts = {"case": made.id, "shape": shape, "labelled": made.labelled, "flags": mine}
+        things = bool(made.instance_names)
+        facts = {"case": made.id, "shape": shape, "labelled": made.labelled, "instances": things, "flags": mine}
         say("\n".join(told), facts, as_json)
 
 

@@ -76,7 +76,7 @@ def segment(
     turns: Turns = None,
     as_json: Json = False,
 ) -> None:
-    """Let a checkpoint propose organs, for every case that lacks its labels or for those named."""
+    """Let a checkpoint propose organs, or find things that overlap, in all cases that lack its labels or in some."""
     with plain_failures(as_json):
         from napari_medaka_kd.workflow.curate import open_project
         from napari_medaka_kd.workflow.propose import First

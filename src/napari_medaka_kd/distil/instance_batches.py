@@ -37,12 +37,15 @@ class InstanceSource:
     layers
         Label maps (z, y, x) of instance ids; an id is one thing in all of them, so that things may overlap. Empty
         where nothing is known.
+    middles
+        (things, 3) int64 voxels, where they are; empty: patches are drawn from all places alike.
     """
 
     case: str
     image: Volume
     body: Body
     layers: tuple[LazyArray, ...] = ()
+    middles: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 3), np.int64))
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class InstanceBatch(Batch):
 
 @dataclass(frozen=True)
 class InstanceDiet:
-    """What the batches of one training are made of; patches are drawn evenly from scans and from places."""
+    """What the batches of one training are made of; patches are drawn evenly from scans, and from places or things."""
 
     labelled: tuple[InstanceSource, ...]
     unlabelled: tuple[InstanceSource, ...]
@@ -98,9 +101,7 @@ class InstanceDiet:
     def _shown(self, sources: tuple[InstanceSource, ...], rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """(image, layers, whether inside the scan) of one patch."""
         source, patch = sources[int(rng.integers(len(sources)))], self.patches.patch
-        free = [max(1, size - side + 1) for size, side in zip(source.image.shape, patch, strict=True)]
-        corner = rng.integers(0, free).tolist()
-        z, y, x = (slice(first, first + side) for first, side in zip(corner, patch, strict=True))
+        z, y, x = (slice(first, first + side) for first, side in zip(self._corner(source, rng), patch, strict=True))
         image = _padded(source.image.read((z, y, x)), patch, "edge")
         most = max(1, max(len(each.layers) for each in self.labelled))
         ids = np.zeros((most, *patch), np.int64)
@@ -109,6 +110,17 @@ class InstanceDiet:
         inside = _padded(np.ones(_cut((z, y, x), source.image.shape), np.float32), patch, "constant")
         shown = encode(image, (z, y, x), source.body, self.network)
         return torch.from_numpy(shown), torch.from_numpy(ids), torch.from_numpy(inside)
+
+    def _corner(self, source: InstanceSource, rng: np.random.Generator) -> list[int]:
+        """Where a patch begins: about a thing as often as the settings say, else anywhere."""
+        patch = np.array(self.patches.patch)
+        free = np.maximum(1, np.array(source.image.shape) - patch + 1)
+        corner: list[int] = rng.integers(0, free).tolist()
+        if len(source.middles) and rng.random() < self.patches.foreground:
+            middle = source.middles[int(rng.integers(len(source.middles)))]
+            aside = rng.integers(-(patch // 4), patch // 4 + 1)
+            corner = (middle - patch // 2 + aside).clip(0, free - 1).tolist()
+        return corner
 
 
 def _cut(region: Region, shape: Shape) -> tuple[int, ...]:

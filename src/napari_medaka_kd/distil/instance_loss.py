@@ -11,6 +11,7 @@ from torch.nn import functional
 
 if TYPE_CHECKING:
     from napari_medaka_kd.networks.instances import InstanceNetwork
+    from napari_medaka_kd.volumes.volume import Shape
 
 _SLIVER = 6  # voxels: what is less of a thing is not asked for
 _SPREAD = 6  # a centre is as wide as a sixth of its thing
@@ -74,9 +75,13 @@ def mask_loss(network: InstanceNetwork, features: Tensor, things: Things, places
     """
     if not len(places):
         return features.sum() * 0
-    size = things.masks.shape[1:]
-    logits = network.masks(features, places, torch.zeros_like(places), (size[0], size[1], size[2])).flatten(1)
-    truth = things.masks.flatten(1).float()
+    size, corner = _boxes(network, things, places)
+    logits = network.masks(features, places, corner, size).flatten(1)
+    boxed = [
+        mask[tuple(slice(first, first + side) for first, side in zip(begin, size, strict=True))]
+        for mask, begin in zip(things.masks, corner.tolist(), strict=True)
+    ]
+    truth = torch.stack(boxed).flatten(1).float()
     near = logits.detach() > -1e3  # in reach
     chance = logits.sigmoid() * near
     dice = (2 * (chance * truth).sum(1) + 1) / (chance.sum(1) + (truth * near).sum(1) + 1)
@@ -92,6 +97,20 @@ def near_centres(things: Things, generator: torch.Generator) -> Tensor:
     noise = torch.rand(about.shape, generator=generator).to(about.device)
     drawn = torch.where(about, noise, -1.0).flatten(1).argmax(dim=1)
     return torch.stack(torch.unravel_index(drawn, about.shape[1:]), dim=1)
+
+
+def _boxes(network: InstanceNetwork, things: Things, places: Tensor) -> tuple[Shape, Tensor]:
+    """How large a box about each place must be to hold its reach, within the patch, and where each begins, (N, 3).
+
+    A whole patch for each thing would take gigabytes in three dimensions.
+    """
+    patch = things.masks.shape[1:]
+    z, y, x = (min(side, 2 * far + 1) for side, far in zip(patch, network.reach, strict=True))
+    reach, most = (
+        torch.tensor(each, device=places.device)
+        for each in (network.reach, [side - size for side, size in zip(patch, (z, y, x), strict=True)])
+    )
+    return (z, y, x), (places - reach).clamp_min(0).minimum(most)
 
 
 def _bumps(things: Things) -> Tensor:

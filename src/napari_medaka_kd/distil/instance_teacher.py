@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from napari_medaka_kd.job import Job
     from napari_medaka_kd.settings import MeanTeacherSettings
 
+_AT_A_TIME = 16  # masks
 _POSITIVE = 0.3  # score from which a peak is a centre, as where things are looked for
 
 
@@ -92,10 +93,11 @@ class InstanceLoss:
         """(B, Z, Y, X) bool: the masks of the teacher's centres, joined."""
         union = torch.zeros_like(positive)
         size = positive.shape[1:]
-        for row, places in enumerate(each.nonzero() for each in positive):
-            corner = torch.zeros_like(places)
-            masks = self.teacher.masks(said.features[row], places, corner, (size[0], size[1], size[2]))
-            union[row] = (masks > 0).any(dim=0)
+        for row, found in enumerate(each.nonzero() for each in positive):
+            for places in found.split(_AT_A_TIME):
+                corner = torch.zeros_like(places)
+                masks = self.teacher.masks(said.features[row], places, corner, (size[0], size[1], size[2]))
+                union[row] |= (masks > 0).any(dim=0)
         return union
 
     def _supervised(self, logits: Tensor, features: Tensor, batch: InstanceBatch) -> dict[str, Tensor]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from colorsys import hsv_to_rgb
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from napari.utils.colormaps import DirectLabelColormap
+from napari.utils.colormaps import CyclicLabelColormap, DirectLabelColormap
 
 if TYPE_CHECKING:
     from napari_medaka_kd.volumes.labels import LabelSchema
 
 GHOST = 0.15  # opacity of the neighbours of the organ that is looked at
 _FILLED, _EDGE, _GHOST_EDGE = 0.4, 0.9, 0.5  # opacities in a pane
+_COLOURS = 60  # of things
 _IDS = 65_536  # every id that a file can hold, so that a damaged one has a colour too
 _STRANGER = (255, 255, 255)  # an id that the schema lacks
 
@@ -30,6 +32,16 @@ def isolate(schema: LabelSchema, organ: int, ghost: float = GHOST) -> DirectLabe
         opacity = 1.0 if organ in (0, number) else ghost
         colours[number] = np.array([*(value / 255 for value in colour), opacity])
     return DirectLabelColormap(color_dict=colours)
+
+
+def tell_things_apart() -> CyclicLabelColormap:
+    """Bright colours that differ from id to id, so that things are told apart from tissue and from one another.
+
+    Hues a golden section apart are never alike for long; every other one is paler.
+    """
+    hues = ((number * 0.618034) % 1 for number in range(_COLOURS))
+    bright = [(*hsv_to_rgb(hue, 0.95 - 0.4 * (number % 2), 1.0), 1.0) for number, hue in enumerate(hues)]
+    return CyclicLabelColormap(colors=np.array([(0, 0, 0, 0), *bright], np.float32), background_value=0)
 
 
 def name_organs(schema: LabelSchema) -> dict[str, list[Any]]:

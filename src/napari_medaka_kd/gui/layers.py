@@ -13,7 +13,7 @@ from napari_medaka_kd.volumes.picked import for_napari, same_source
 from napari_medaka_kd.volumes.volume import whole
 
 from .ahead import read_ahead
-from .colours import GHOST, isolate, name_organs
+from .colours import GHOST, isolate, name_organs, tell_things_apart
 from .crop import CropLayer
 from .gaze import Gaze
 from .session import OVERLAYS
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _OPACITY = 0.5  # of the organs, so that tissue shows through
 _DOUBT = 0.6  # opacity of the doubt, so that organs show through
 _PREVIEW = "new scan"
+_THINGS = "things "  # and the number of the layer
 _ALL = 0  # in place of an organ's id
 
 
@@ -159,8 +160,8 @@ class Scene:
         organs = self._layers.get("organs")
         if organs is not None:
             width = 0 if organs.contour else 1
-            for layer in (organs, self._layers.get("correction")):
-                if layer is not None:
+            for name, layer in self._layers.items():
+                if name in ("organs", "correction") or name.startswith(_THINGS):
                     layer.contour = width
 
     def close(self) -> None:
@@ -211,7 +212,20 @@ class Scene:
         self._fill_map("uncertainty", shown.doubt, "magma")
         if shown.disagreement is not None or "disagreement" in self._layers:
             self._fill_map("disagreement", shown.disagreement, "viridis")
+        self._fill_things(shown)
         self._show_overlays()
+
+    def _fill_things(self, shown: Shown) -> None:
+        """A layer for each label map of things, over one another; blank where another case had more."""
+        made = sum(name.startswith(_THINGS) for name in self._layers)
+        who = "hand" if shown.finder == "manual" else shown.finder or "nobody"
+        for number in range(max(made, len(shown.things))):
+            there = number < len(shown.things)
+            volume = shown.things[number] if there else blank(shown.scan, np.dtype(np.uint16))
+            looks = {"opacity": _OPACITY, "colormap": tell_things_apart()}
+            self._fill(f"{_THINGS}{number + 1}", volume, Labels, **looks).name = f"things by {who}, layer {number + 1}"
+        if made < len(shown.things):
+            self.activate(f"{_THINGS}1")  # the status bar then says which of them is under the cursor
 
     def _fill_map(self, name: str, values: Volume | None, colours: str) -> None:
         """A map of bytes as a glow over the organs; blank where there is none."""
@@ -250,6 +264,8 @@ class Scene:
             return False
         if name == "correction":
             return self.crop is not None
+        if name.startswith(_THINGS):
+            return self.session.overlay != "none" and int(name.removeprefix(_THINGS)) <= len(self.shown.things)
         if name == "organs":
             return self.session.overlay != "none"
         overlay, values = {

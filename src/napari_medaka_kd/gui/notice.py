@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_medaka_kd.workflow.desk import Filter
+from napari_medaka_kd.workflow.kinds import finds_things
 
 from .parts import button, words
 
@@ -49,6 +50,9 @@ def _advice(session: Session) -> tuple[str, str, str]:
     review = session.review
     if session.project is None:
         return "No project is open.", "Cases", "Open a project"
+    if finds_things(session.project, session.checkpoint):
+        name = session.checkpoint
+        return f"{name} finds things that overlap: they can be looked at, not reviewed.", "Segment", "Go to Segment"
     if review.desk is None:
         who = f"{session.checkpoint} has proposed nothing" if session.checkpoint else "Nothing is proposed"
         return f"{who} yet. Let a teacher propose organs; then judge them here.", "Segment", "Go to Segment"

@@ -317,7 +317,7 @@ class Session:
     def _proposers(self) -> tuple[str, ...]:
         """Checkpoints whose label maps are there, then the others."""
         assert self.project is not None
-        made = {name for case in self.project.cases for name in case.label_names if name not in ("manual", "reviewed")}
+        made = {n for c in self.project.cases for n in (*c.label_names, *c.instance_names)} - {"manual", "reviewed"}
         return tuple(sorted({*made, *self.project.checkpoints}, key=lambda name: (name not in made, name)))
 
     def _resume(self, kept: Any) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_medaka_kd.volumes.deepen import as_shape, deepen, strides
+from napari_medaka_kd.volumes.instance_store import open_layers
 from napari_medaka_kd.volumes.label_extras import DISAGREEMENT, UNCERTAINTY
 from napari_medaka_kd.volumes.label_store import open_extra
 from napari_medaka_kd.volumes.lazy import DiskArray
@@ -35,6 +36,10 @@ class Shown:
         Organ ids; nothing but background where nobody has labelled or proposed.
     doubt, disagreement
         uint8, 0 sure … 255, and 0 agreed … 255; ``None`` where there is none.
+    things
+        Label maps of things that may overlap, as many as their overlaps need; none where there are none.
+    finder
+        Who found them: a checkpoint, or "manual".
     """
 
     case: Case
@@ -43,6 +48,8 @@ class Shown:
     organs: Volume
     doubt: Volume | None
     disagreement: Volume | None = None
+    things: tuple[Volume, ...] = ()
+    finder: str = ""
 
 
 def gather(project: Project, case: Case, checkpoint: str, growing: Growing | None) -> Shown:
@@ -57,8 +64,15 @@ def gather(project: Project, case: Case, checkpoint: str, growing: Growing | Non
     organs, doubt, differ = _find_labels(project, case, checkpoint, growing)
     if organs is None:
         organs = blank(scan, case.schema.dtype)
-    maps = (None if each is None else deepen(each, scan) for each in (doubt, differ))
-    return Shown(case, scan, case.body.window, deepen(organs, scan), *maps)
+    doubt, differ = (None if each is None else deepen(each, scan) for each in (doubt, differ))
+    finder = find_finder(case, checkpoint)
+    things = tuple(deepen(layer, scan) for layer in open_layers(case.store, finder)) if finder else ()
+    return Shown(case, scan, case.body.window, deepen(organs, scan), doubt, differ, things, finder)
+
+
+def find_finder(case: Case, checkpoint: str) -> str:
+    """Whose things of ``case`` are shown: those of ``checkpoint``, else those that people outlined; else empty."""
+    return next((name for name in (checkpoint, _MANUAL) if name in case.instance_names), "")
 
 
 def open_scan(case: Case) -> Volume:

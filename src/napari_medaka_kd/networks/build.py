@@ -10,11 +10,14 @@ from torch import nn
 from napari_medaka_kd.errors import UserError
 
 from .foreign import ForeignSettings
+from .instances import InstanceNetwork
 from .unet import Ensemble, UNet, reach, stride
 
 if TYPE_CHECKING:
     from napari_medaka_kd.settings import NetworkSettings
     from napari_medaka_kd.volumes.volume import Shape
+
+    from .instance_settings import InstanceSettings
 
 
 def build(settings: NetworkSettings, classes: int, seed: int = 0) -> nn.Module:
@@ -31,6 +34,22 @@ def build(settings: NetworkSettings, classes: int, seed: int = 0) -> nn.Module:
     """
     members = [_member(settings, classes, seed + number) for number in range(settings.members)]
     return members[0] if len(members) == 1 else Ensemble(members)
+
+
+def build_instances(settings: NetworkSettings | ForeignSettings, things: InstanceSettings, seed: int = 0) -> nn.Module:
+    """A network of things that may overlap with fresh weights, drawn from ``seed``.
+
+    Raises
+    ------
+    ValueError
+        If it is not to be on one U-Net.
+    """
+    if isinstance(settings, ForeignSettings) or settings.members != 1:
+        raise ValueError("things that overlap are found by one U-Net")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = UNet(settings.dimensions, in_channels(settings), 1, settings.widths)
+        return InstanceNetwork(backbone, things.reach, things.channels)
 
 
 def in_channels(settings: NetworkSettings | ForeignSettings) -> int:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.settings import NetworkSettings
@@ -14,13 +14,15 @@ from napari_medaka_kd.volumes.atomic import replace_file
 from napari_medaka_kd.volumes.labels import LabelSchema
 
 from .foreign import FILES, ForeignSettings
+from .instance_settings import InstanceSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import nn
 
-FORMAT = 1
+FORMAT = 2
+_FORMAT_OF_ORGANS = 1  # what these cards say did not change since
 WEIGHTS, CARD = "weights.safetensors", "checkpoint.json"
 _CARD_BYTES = 10_000_000
 
@@ -34,6 +36,8 @@ class Checkpoint(BaseModel):
         Of the checkpoint, and of the label maps that it makes.
     network, organs
         What the weights fit, and what its classes mean.
+    things
+        What the weights fit beside ``network``, where it finds things that may overlap; ``None``: it finds organs.
     trained_on
         Ids of the animals whose labels or pseudo-labels it learned from; it is never evaluated on these.
     left_out
@@ -46,14 +50,22 @@ class Checkpoint(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: int = FORMAT
+    format: int = _FORMAT_OF_ORGANS
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")
     network: Annotated[NetworkSettings | ForeignSettings, Field(discriminator="architecture")]
     organs: LabelSchema
+    things: InstanceSettings | None = None
     trained_on: tuple[str, ...] = ()
     left_out: tuple[tuple[str, ...], ...] = ()
     weights_sha256: str = ""
     history: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        one_of_ours = isinstance(self.network, NetworkSettings) and self.network.members == 1
+        if self.things is not None and not one_of_ours:
+            raise ValueError("things that overlap are found by one U-Net of ours")
+        return self
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -90,9 +102,12 @@ class Checkpoint(BaseModel):
     def keep(self, weights: bytes, folder: Path) -> Self:
         """Write this card with ``weights``, the bytes of its file."""
         folder.mkdir(parents=True, exist_ok=True)
-        card = self.model_copy(update={"weights_sha256": hashlib.sha256(weights).hexdigest()})
+        made_by = _FORMAT_OF_ORGANS if self.things is None else FORMAT
+        facts = {"format": made_by, "weights_sha256": hashlib.sha256(weights).hexdigest()}
+        card = self.model_copy(update=facts)
         replace_file(folder / FILES.get(self.network.architecture, WEIGHTS), weights)
-        replace_file(folder / CARD, card.model_dump_json(indent=2).encode())
+        unsaid = {"things"} if self.things is None else None
+        replace_file(folder / CARD, card.model_dump_json(indent=2, exclude=unsaid).encode())
         return card
 
     def load(self, folder: Path) -> nn.Module:
@@ -106,14 +121,18 @@ class Checkpoint(BaseModel):
         from safetensors import SafetensorError
         from safetensors.torch import load
 
-        from .build import build
+        from .build import build, build_instances
 
         if isinstance(self.network, ForeignSettings):
             from .foreign_network import load_foreign
 
             return load_foreign(self.network, folder, self.weights_sha256, self.organs.classes)
         try:
-            network = build(self.network, self.organs.classes)
+            network = (
+                build(self.network, self.organs.classes)
+                if self.things is None
+                else build_instances(self.network, self.things)
+            )
             weights = (folder / WEIGHTS).read_bytes()
             if hashlib.sha256(weights).hexdigest() != self.weights_sha256:
                 raise ValueError("its weights are not those that it was saved with")
@@ -124,6 +143,20 @@ class Checkpoint(BaseModel):
                 "Restore the folder or train again.",
             ) from error
         return network.eval()
+
+    def require_organs(self, deed: str) -> None:
+        """Refuse ``deed``, which is about organs, where this finds things that may overlap.
+
+        Raises
+        ------
+        UserError
+            With both.
+        """
+        if self.things is not None:
+            raise UserError(
+                f"Checkpoint {self.name!r} finds things that overlap, and {deed} is for organs only.",
+                "Use a checkpoint for organs; this one can segment, be evaluated and be looked at.",
+            )
 
     def require_schema(self, schema: LabelSchema) -> None:
         """Refuse organs that differ from ``schema``'s in id, name or number.

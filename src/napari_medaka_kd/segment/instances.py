@@ -51,15 +51,16 @@ def find_instances(
     window = [-(-side // step) * step + 2 * far for side, step, far in zip(core, stride, rim, strict=True)]
     tiles = tile_grid(volume.shape, _shape(window), _shape(rim), stride)
     found: list[Instance] = []
+    doing = f"find things in {volume.name}".rstrip()
     device = next(network.parameters()).device
     network.eval()
     for number, tile in enumerate(tiles):
-        yield Progress("Finding things", number, len(tiles))
+        yield Progress(doing, number, len(tiles))
         block = encode(volume.read(tile.read), tile.read, body, looks)
         image = torch.from_numpy(_filled(block, stride)).to(device)
         with torch.inference_mode():
             found += _of_tile(network, image[None], tile)
-    yield Progress("Finding things", len(tiles), len(tiles))
+    yield Progress(doing, len(tiles), len(tiles))
     return without_doubles(found, 0.5)
 
 

@@ -84,7 +84,8 @@ def check_ids(block: npt.NDArray[Any], schema: LabelSchema, name: str = "") -> N
     InvalidVolume
         Quoting up to ten of the unknown ids.
     """
-    unknown = [value for value in _distinct(block) if value not in (0, *schema.ids)]
+    known = {0, *schema.ids}
+    unknown = [value for value in _distinct(block) if value not in known]
     if unknown:
         quoted = ", ".join(f"{value:g}" for value in unknown[:10]) + (", …" if len(unknown) > 10 else "")
         raise InvalidVolume(

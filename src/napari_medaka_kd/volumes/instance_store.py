@@ -5,9 +5,11 @@ Layer n of ``name`` is the label map ``<name>-overlap-<n>``, n from 1 on; most t
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-from .instances import from_layers, to_layers
+from .instance_files import boxes_in, things_in
+from .instances import to_layers
 from .label_legend import read_legend
 from .label_store import generation, label_names, open_saved_labels, save_labels
 from .labels import LabelMap, LabelSchema
@@ -21,13 +23,17 @@ if TYPE_CHECKING:
     from napari_medaka_kd.job import Job
 
     from .instances import Instance
+    from .volume import Region
+
+_LAYER = re.compile(r"(.+)-overlap-[1-9][0-9]*")
 
 
 def save_instances(things: Sequence[Instance], store: Path, name: str) -> Job[tuple[str, ...]]:
     """Write ``things`` into the store of their scan as ``name``; the names of their layers.
 
     Ids are 1, 2, … in the order of ``things``, one thing each. Written block by block: no layer is ever in memory.
-    Layers of an older, deeper result of that name stay listed but hold nothing.
+    Layers of an older, deeper result of that name stay listed but hold nothing. The first layer is written last: a
+    result of which it is there is whole.
 
     Raises
     ------
@@ -39,13 +45,22 @@ def save_instances(things: Sequence[Instance], store: Path, name: str) -> Job[tu
     scan = open_store(store)
     layers = list(to_layers(things, scan.shape))
     layers += to_layers((), scan.shape) * (len(layer_names(store, name)) - len(layers))
-    names = []
-    for number, layer in enumerate(layers, start=1):
-        schema = LabelSchema.from_ids({which: f"{name} {which}" for which in layer.things} or {1: f"{name} 1"})
+    names = [f"{name}-overlap-{number}" for number in range(1, len(layers) + 1)]
+    for which, layer in reversed(list(zip(names, layers, strict=True))):
+        schema = LabelSchema.from_ids({thing: f"{name} {thing}" for thing in layer.things} or {1: f"{name} 1"})
         labels = LabelMap(Volume((layer,), scan.voxel_size, name), schema)
-        names.append(f"{name}-overlap-{number}")
-        yield from save_labels(labels, store, names[-1])
+        yield from save_labels(labels, store, which)
     return tuple(names)
+
+
+def is_layer(name: str) -> bool:
+    """Whether a label map of that name holds a layer of things, rather than organs."""
+    return _LAYER.fullmatch(name) is not None
+
+
+def instance_names(store: Path) -> tuple[str, ...]:
+    """Names of the results that :func:`save_instances` wrote into ``store``, sorted."""
+    return tuple(name.removesuffix("-overlap-1") for name in label_names(store) if name.endswith("-overlap-1"))
 
 
 def layer_names(store: Path, name: str) -> tuple[str, ...]:
@@ -57,18 +72,36 @@ def layer_names(store: Path, name: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def open_instances(store: Path, name: str) -> tuple[Instance, ...]:
-    """The things that were saved as ``name``, by id; read wholly, a layer at a time.
+def open_layers(store: Path, name: str) -> tuple[Volume, ...]:
+    """The label maps of what was saved as ``name``, first layer first; read when they are asked for.
 
     Raises
     ------
     InvalidVolume
         If a layer is damaged.
     """
-    layers = []
-    for layer in layer_names(store, name):
-        legend = read_legend(store, store / "labels" / generation(store, layer))
-        ids = sorted(legend.properties) if legend else []
-        schema = LabelSchema.from_ids({which: str(which) for which in ids})
-        layers.append(open_saved_labels(store, layer, schema).volume.read())
-    return from_layers(layers)
+    return tuple(_open_layer(store, layer) for layer in layer_names(store, name))
+
+
+def open_instances(store: Path, name: str) -> tuple[Instance, ...]:
+    """The things that were saved as ``name``, in the order that they were saved in.
+
+    Raises
+    ------
+    InvalidVolume
+        If a layer is damaged.
+    """
+    found = {which: thing for layer in open_layers(store, name) for which, thing in things_in(layer).items()}
+    return tuple(found[which] for which in sorted(found))
+
+
+def boxes_of(store: Path, name: str) -> tuple[Region, ...]:
+    """Where the things of ``name`` lie, in the order that they were saved in; read block by block."""
+    found = {which: box for layer in open_layers(store, name) for which, box in boxes_in(layer).items()}
+    return tuple(found[which] for which in sorted(found))
+
+
+def _open_layer(store: Path, layer: str) -> Volume:
+    legend = read_legend(store, store / "labels" / generation(store, layer))
+    ids = sorted(legend.properties) if legend else []
+    return open_saved_labels(store, layer, LabelSchema.from_ids({which: str(which) for which in ids})).volume

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from .volume import extent
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from .volume import Region, Shape
 
-_MOST = 65_535  # ids of a uint16 label map
+MOST = 65_535  # ids of a uint16 label map, so things of a scan
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,8 @@ class Instance:
 
 def instance(mask: npt.NDArray[np.bool_], corner: Shape = (0, 0, 0), score: float = 1.0) -> Instance | None:
     """The thing whose ``mask`` (z, y, x) begins at voxel ``corner`` of the scan; ``None`` where the mask is empty."""
+    from scipy import ndimage
+
     boxes = ndimage.find_objects(mask.view(np.uint8))
     if not boxes:
         return None
@@ -87,6 +88,8 @@ def from_layers(layers: Sequence[npt.NDArray[Any]]) -> tuple[Instance, ...]:
 
     A mask stack (things, z, y, x) of bool is not this: see :func:`from_stack`.
     """
+    from scipy import ndimage
+
     boxes: dict[int, list[tuple[int, Region]]] = {}
     for number, layer in enumerate(layers):
         ids = np.asarray(layer)
@@ -119,8 +122,8 @@ def to_layers(things: Sequence[Instance], shape: Shape) -> tuple[PaintedLayer, .
     ValueError
         If there are more things than a 16-bit label map has ids.
     """
-    if len(things) > _MOST:
-        raise ValueError(f"{len(things)} things do not fit ids up to {_MOST}")
+    if len(things) > MOST:
+        raise ValueError(f"{len(things)} things do not fit ids up to {MOST}")
     numbers = layer_numbers(things)
     return tuple(
         PaintedLayer(shape, {which: thing for which, thing in enumerate(things, 1) if numbers[which - 1] == layer})

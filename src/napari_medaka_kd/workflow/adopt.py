@@ -67,6 +67,7 @@ def adopt(
 def _ours(project: Project, file: Path, name: str) -> tuple[Checkpoint, bytes]:
     card = Checkpoint.open(file)
     card.require_schema(project.schema)
+    card.require_organs("adopting")
     card.load(file)  # it is what it says
     data = (file / FILES.get(card.network.architecture, WEIGHTS)).read_bytes()
     history = {"verb": "adopt", "file": file.name, "was": card.history, "said": []}

@@ -19,6 +19,9 @@ from napari_medaka_kd.project import MANUAL, Case, Project
 from napari_medaka_kd.report import Arm, Picture, Report, plain, write_report
 from napari_medaka_kd.volumes.atomic import replace_file
 
+from .assess_things import ThingsComparison, compare_things
+from .kinds import refuse_things
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -85,10 +88,16 @@ class Comparison:
         return self.folder / f"evaluation-{evaluation.checkpoint}.csv"
 
 
-def compare_checkpoints(project: Project, checkpoints: Sequence[str], cases: Sequence[str] = ()) -> Job[Comparison]:
-    """Evaluate each of ``checkpoints`` and write a table and a report into a run folder."""
+def compare_checkpoints(
+    project: Project, checkpoints: Sequence[str], cases: Sequence[str] = ()
+) -> Job[Comparison | ThingsComparison]:
+    """Evaluate each of ``checkpoints`` and write a table, and of organs a report, into a run folder."""
+    names = dict.fromkeys(checkpoints)
+    cards = [Checkpoint.open(project.checkpoint(name)) for name in names]
+    if any(card.things is not None for card in cards):
+        return (yield from compare_things(project, cards, cases))
     evaluations = []
-    for name in dict.fromkeys(checkpoints):
+    for name in names:
         evaluations.append((yield from evaluate(project, name, cases)))
     folder = project.new_run("evaluate")
     result = Comparison(tuple(evaluations), folder)
@@ -108,6 +117,7 @@ def evaluate(project: Project, checkpoint: str, cases: Sequence[str] = ()) -> Jo
         If the checkpoint was trained on one of them, or one is not labelled or not segmented.
     """
     card = Checkpoint.open(project.checkpoint(checkpoint))
+    card.require_organs("comparing organs")
     chosen = [project.case(name) for name in cases] or [c for c in project.cases if c.held_out and c.labelled]
     if not chosen:
         raise UserError("No labelled case is held out.", "Add one with --held-out and --labels.")
@@ -124,6 +134,7 @@ def evaluate(project: Project, checkpoint: str, cases: Sequence[str] = ()) -> Jo
 def measure(project: Project, case: str, labels: str) -> Job[tuple[tuple[OrganMeasure, ...], Path]]:
     """Organ volumes of label map ``labels`` of ``case``, and the table that they were written to."""
     animal = project.case(case)
+    refuse_things(project, labels, "measuring")
     if labels not in animal.label_names:
         raise UserError(
             f"Case {case!r} has no label map {labels!r}, but {', '.join(animal.label_names) or 'none at all'}.",

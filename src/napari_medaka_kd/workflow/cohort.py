@@ -19,6 +19,7 @@ from napari_medaka_kd.review import ReviewItem
 from napari_medaka_kd.volumes.atomic import replace_file
 
 from .correct import corrected_labels
+from .kinds import refuse_things
 from .look import place
 from .outline import outline
 from .past_runs import changed, made_from, newest
@@ -140,6 +141,7 @@ def measure_cohort(project: Project, labels: str, cases: Sequence[str] = ()) -> 
     UserError
         If a case has no such label map, or none has.
     """
+    refuse_things(project, labels, "measuring")
     chosen = [project.case(name) for name in cases] or _having(project, labels)
     for case in chosen:
         if labels not in case.label_names:

@@ -9,13 +9,23 @@ from typing import TYPE_CHECKING
 
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import Job, Progress
-from napari_medaka_kd.project import Case, Project, add_case, create_project, require_modality, set_modality
+from napari_medaka_kd.project import (
+    MANUAL,
+    Case,
+    Drawn,
+    Project,
+    add_case,
+    create_project,
+    require_modality,
+    set_modality,
+)
 from napari_medaka_kd.project import open_project as open_project
 from napari_medaka_kd.quality.record import FILE, open_record
 from napari_medaka_kd.quality.rules import FILE as RULES
 from napari_medaka_kd.review import Decision, ReviewItem, Verdict, VerdictLog, fold, now, read_verdicts
 from napari_medaka_kd.review.share import warn_of_share
 from napari_medaka_kd.volumes.atomic import replace_file
+from napari_medaka_kd.volumes.instance_files import open_layers, things_of_layers
 from napari_medaka_kd.volumes.label_store import generation
 from napari_medaka_kd.volumes.labels import LabelSchema
 from napari_medaka_kd.volumes.open import open_labels, open_volume, split_inside
@@ -23,6 +33,7 @@ from napari_medaka_kd.volumes.open import open_labels, open_volume, split_inside
 from .agreeing import agreement_facts, company
 from .anatomy import carried_rules, facts_of, flags_or_warning, listed
 from .judged import judged
+from .kinds import finds_things, refuse_things
 from .pack_card import is_pack
 from .requirements import advise, census
 from .stopping import stop_rule
@@ -50,6 +61,8 @@ class Scan:
     file, labels
         Anything that :func:`~napari_medaka_kd.volumes.open.open_volume` knows; organ ids on the same grid, if there
         are any.
+    instances
+        Label maps of things that may overlap, on the same grid, in which each thing has an id of its own.
     case
         The id it gets.
     voxel_size
@@ -64,6 +77,7 @@ class Scan:
     held_out: bool = False
     voxel_size: tuple[float, float, float] | None = None
     modality: str = ""
+    instances: tuple[Path, ...] = ()
 
 
 def name_case(file: Path) -> str:
@@ -72,11 +86,13 @@ def name_case(file: Path) -> str:
 
 
 def add(project: Project, scan: Scan) -> Job[Case]:
-    """Copy ``scan``, and the organ labels of it if there are any, into ``project``; what these show is kept, too."""
+    """Copy ``scan`` and its labels, if there are any, into ``project``; what those of organs show is kept, too."""
     require_modality(scan.modality)
     opened = open_volume(scan.file, scan.voxel_size)
     labels = open_labels(scan.labels, project.schema, scan.voxel_size) if scan.labels is not None else None
-    made = yield from add_case(project, opened, labels, scan.case, scan.held_out)
+    layers = open_layers(scan.instances, opened, scan.voxel_size)
+    things = things_of_layers(layers) if layers else ()
+    made = yield from add_case(project, opened, Drawn(labels, things), scan.case, scan.held_out)
     if scan.modality:
         made = set_modality(made, scan.modality)
     if made.labelled:
@@ -131,6 +147,7 @@ def verdict(project: Project, word: Word) -> Verdict:
         If the case, the organ, the decision, the label map or a slice is not known.
     """
     case = project.case(word.case)
+    refuse_things(project, word.checkpoint, "reviewing")
     if word.checkpoint not in case.label_names:
         raise UserError(f"Case {case.id!r} has no labels by {word.checkpoint!r} to judge.", "Run: medaka-kd segment.")
     _require_slices(case, word.slab)
@@ -220,7 +237,9 @@ class Status:
         lines = [f"{self.name}: {len(self.organs)} organs, {len(self.cases)} cases"]
         for case in self.cases:
             words = [str(case["shape"]), str(case["modality"]), "held out" if case["held_out"] else ""]
-            words += [f"labels: {', '.join(map(str, case['labels']))}" if case["labels"] else "no labels"]  # type: ignore[call-overload]
+            kinds = {"labels": case["labels"], "things that overlap": case["instances"]}
+            known = [f"{kind}: {', '.join(map(str, names))}" for kind, names in kinds.items() if names]  # type: ignore[call-overload]
+            words += known or ["no labels"]
             lines.append(f"  {case['case']}: {'; '.join(word for word in words if word)}")
             if case["flags"]:
                 lines.append(f"    its labels may be wrong: {listed(case['flags'])}")  # type: ignore[arg-type]
@@ -248,6 +267,7 @@ def status(project: Project) -> Status:
             "held_out": case.held_out,
             "modality": case.modality,
             "labels": case.label_names,
+            "instances": case.instance_names,
             "scored": (case.folder / FILE).is_file(),
             "flags": flags.get(case.id, ()),
         }
@@ -275,6 +295,8 @@ def _next(project: Project) -> str:
     cases = project.cases
     unlabelled = [case for case in cases if not case.labelled]
     if not any(case.labelled and not case.held_out for case in cases):
+        if any(MANUAL in case.instance_names and not case.held_out for case in cases):
+            return _next_of_things(project)
         return "Add a labelled scan: medaka-kd add PROJECT SCAN --labels LABELS"
     if not project.checkpoints:
         return "Train a teacher: medaka-kd train PROJECT"
@@ -287,6 +309,18 @@ def _next(project: Project) -> str:
         return f"Score what it proposed: medaka-kd score PROJECT --checkpoint {project.checkpoints[0]}"
     teacher = open_record(judged[0].folder, project.schema).checkpoint
     return f"Review (medaka-kd verdict), then distil: medaka-kd distil PROJECT --teacher {teacher}"
+
+
+def _next_of_things(project: Project) -> str:
+    """The same where people labelled things that may overlap, and no organs."""
+    names = [name for name in project.checkpoints if finds_things(project, name)]
+    if not names:
+        knobs = "--strategy mean_teacher --set strategy.instances=true"
+        return f"Train a student on the labels of things: medaka-kd distil PROJECT {knobs}"
+    newest = max(names, key=lambda name: project.checkpoint(name).stat().st_mtime_ns)
+    if not all(case.has(newest) for case in project.cases):
+        return f"Let it find things: medaka-kd segment PROJECT --checkpoint {newest}"
+    return f"Look at them in napari, or: medaka-kd evaluate PROJECT --checkpoint {newest}"
 
 
 def read_organs(file: Path) -> LabelSchema:

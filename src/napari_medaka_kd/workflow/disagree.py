@@ -18,6 +18,7 @@ from napari_medaka_kd.volumes.atomic import replace_file
 from napari_medaka_kd.volumes.label_store import generation
 from napari_medaka_kd.volumes.tiles import block_grid
 
+from .kinds import refuse_things
 from .past_runs import changed, made_from, newest
 
 if TYPE_CHECKING:
@@ -113,6 +114,8 @@ def disagree(project: Project, checkpoint: str, against: str) -> Job[Disagreemen
     """
     if checkpoint == against:
         raise UserError(f"{checkpoint!r} does not disagree with itself.", "Choose two checkpoints.")
+    for name in (checkpoint, against):
+        refuse_things(project, name, "looking for disagreements")
     cases = _compared(project, (checkpoint, against))
     if not cases:
         raise UserError(

@@ -117,6 +117,7 @@ def forecast(
     """
     card = Checkpoint.open(project.checkpoint(checkpoint))
     card.require_schema(project.schema)
+    card.require_organs("a forecast")
     chosen = [project.case(name) for name in cases] or [c for c in project.cases if checkpoint not in c.label_names]
     prices = dict(_purse(project, checkpoint, settings).prices())
     for case in sorted(chosen, key=lambda case: math.prod(extent(case.body.box)), reverse=True):

@@ -45,7 +45,7 @@ def herd(project: Project, checkpoint: str = "") -> tuple[CaseLine, ...]:
 def segmented(project: Project, checkpoint: str) -> tuple[int, int]:
     """How many animals have proposals by ``checkpoint``, and how many animals there are."""
     cases = project.cases
-    return sum(checkpoint in case.label_names for case in cases), len(cases)
+    return sum(case.has(checkpoint) for case in cases), len(cases)
 
 
 def name_organs(text: str) -> LabelSchema:
@@ -78,8 +78,10 @@ def _line(case: Case, checkpoint: str) -> CaseLine:
     volume = case.volume
     size = " × ".join(map(str, volume.shape))
     kind = f"modality: {case.modality}; " if case.modality else ""
+    things = case.instance_names
     detail = f"{size} voxels (z, y, x) of {volume.voxel_size[0]:.3g} µm; {kind}labels: {', '.join(names) or 'none'}"
-    return CaseLine(case.id, _state(case, names, checkpoint), organs, len(case.schema.organs), detail)
+    detail += f"; things that overlap: {', '.join(things)}" if things else ""
+    return CaseLine(case.id, _state(case, (*names, *things), checkpoint), organs, len(case.schema.organs), detail)
 
 
 def _state(case: Case, names: tuple[str, ...], checkpoint: str) -> str:

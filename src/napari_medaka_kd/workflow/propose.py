@@ -34,6 +34,7 @@ from napari_medaka_kd.volumes.label_store import generation
 from napari_medaka_kd.volumes.store_array import own_cache
 
 from .anatomy import anatomy_of
+from .find_things import find_things
 from .overview import Overview
 from .unseen import Unseen
 
@@ -65,6 +66,8 @@ def segment(
 ) -> Job[tuple[str, ...]]:
     """Write the label map ``checkpoint`` and its uncertainty for each of ``cases``, or for every one that lacks it.
 
+    Of a checkpoint that finds things which may overlap, these: see :func:`.find_things.find_things`.
+
     Returns the ids of the cases that were segmented. Interrupted and called again, it goes on where it stopped.
     """
     folder = project.checkpoint(checkpoint)
@@ -72,6 +75,8 @@ def segment(
     card.require_schema(project.schema)
     first = first or First("")
     chosen = cases_for(project, checkpoint, cases, first)
+    if card.things is not None:
+        return (yield from find_things(project, card, settings, chosen))
     segmenter = make_segmenter(card.load(folder), card.network, settings)
     for done, case in enumerate(chosen):
         yield Progress(f"segment with {checkpoint}", done, len(chosen))
@@ -95,7 +100,7 @@ def segment(
 
 def cases_for(project: Project, checkpoint: str, cases: Sequence[str], first: First) -> list[Case]:
     """Those of ``cases``, or all that lack labels of ``checkpoint``; the one that a person looks at leads."""
-    chosen = [project.case(name) for name in cases] or [c for c in project.cases if checkpoint not in c.label_names]
+    chosen = [project.case(name) for name in cases] or [c for c in project.cases if not c.has(checkpoint)]
     return sorted(chosen, key=lambda case: case.id != first.case)
 
 
@@ -108,6 +113,7 @@ def score(
     Returns the ids of the cases that were scored: ``cases``, or all that have a label map and no person's labels.
     """
     card = Checkpoint.open(project.checkpoint(checkpoint))
+    card.require_organs("scoring")
     chosen = [project.case(name) for name in cases] or [c for c in project.cases if not c.labelled]
     chosen = [case for case in chosen if checkpoint in case.label_names]
     if not chosen:

@@ -14,6 +14,7 @@ from napari_medaka_kd.review import Decision, ReviewItem
 from napari_medaka_kd.words import counted
 
 from .desk import Desk, Filter, Proposal
+from .kinds import finds_things
 from .leakage import find_leaks
 from .outline import outline
 
@@ -170,6 +171,8 @@ def _counts(desk: Desk | None, proposals: Iterable[Proposal]) -> Counter[str]:
 
 def _hindrance(project: Project, teacher: str, trained: bool, desk: Desk | None) -> str:
     """What must be done before anything can be distilled; empty where nothing must."""
+    if finds_things(project, teacher):
+        return f"{teacher!r} finds things that overlap, so it has no organs to teach: choose another teacher."
     if not trained:
         return f"There is no checkpoint {teacher!r} to distil from: train a teacher first."
     if not any(case.labelled and not case.held_out for case in project.cases):

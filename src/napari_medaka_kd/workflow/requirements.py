@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_medaka_kd.distil.modalities import unclear
-from napari_medaka_kd.settings import MutualSettings
+from napari_medaka_kd.project import MANUAL
+from napari_medaka_kd.settings import MeanTeacherSettings, MutualSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,12 +29,16 @@ class Census:
         How many networks there are.
     modalities
         How many labelled animals each modality has; those of none are under "".
+    things, bare
+        How many animals have a person's labels of things that may overlap, and how many have none of these.
     """
 
     labelled: int
     unlabelled: int
     checkpoints: int
     modalities: Mapping[str, int] = field(default_factory=dict)
+    things: int = 0
+    bare: int = 0
 
 
 def census(project: Project) -> Census:
@@ -41,15 +46,22 @@ def census(project: Project) -> Census:
     cases = [case for case in project.cases if not case.held_out]
     labelled = sum(case.labelled for case in cases)
     modalities = Counter(case.modality for case in cases if case.labelled)
-    return Census(labelled, len(cases) - labelled, len(project.checkpoints), modalities)
+    things = sum(MANUAL in case.instance_names for case in cases)
+    return Census(labelled, len(cases) - labelled, len(project.checkpoints), modalities, things, len(cases) - things)
 
 
 def missing(strategy: AnyStrategy, found: Census) -> str:
     """What a project that holds ``found`` lacks for ``strategy``, in a sentence; empty where it lacks nothing."""
+    if isinstance(strategy, MeanTeacherSettings) and strategy.instances:
+        return _things(strategy, found)
     return _NEEDS[strategy.name](found) or _modalities(strategy, found)
 
 
 def _labels(found: Census) -> str:
+    if found.things and not found.labelled:
+        return (
+            "no animal has labels of organs. Things that overlap are learned by mean_teacher, strategy.instances=true."
+        )
     return "" if found.labelled else "no animal has labels. Add one with its label map."
 
 
@@ -63,6 +75,17 @@ def _proposals(found: Census) -> str:
 
 def _scans(found: Census) -> str:
     return "" if found.unlabelled else "every animal has labels. Add scans without labels to learn from."
+
+
+def _things(strategy: MeanTeacherSettings, found: Census) -> str:
+    if not found.things:
+        return "no animal has labels of things that overlap. Add one with its label maps of things (--instances)."
+    if strategy.weight and not found.bare:
+        return (
+            "every animal has labels of things. Add scans without labels, or learn from labels alone "
+            "(strategy.weight=0)."
+        )
+    return ""
 
 
 def _modalities(strategy: AnyStrategy, found: Census) -> str:
@@ -92,6 +115,8 @@ _ONE_ATLAS = 3  # animals without labels, from which on one labelled animal is w
 def advise(found: Census) -> Advice:
     """The strategy to try first on a project that holds ``found``."""
     named = {name: count for name, count in found.modalities.items() if name}
+    if found.things > found.labelled:
+        return _advise_things(found)
     if not found.labelled:
         return Advice()
     if not missing(MutualSettings(), found):
@@ -113,3 +138,13 @@ def advise(found: Census) -> Advice:
         f"{found.labelled} animals have labels and {found.unlabelled} have none: self_training learns from what a "
         "teacher proposes and you accept.",
     )
+
+
+def _advise_things(found: Census) -> Advice:
+    have = f"{found.things} {'animal has' if found.things == 1 else 'animals have'} labels of things that overlap"
+    if found.bare:
+        others = f"{found.bare} {'has' if found.bare == 1 else 'have'} none"
+        how = f"and {others}: mean_teacher with strategy.instances=true learns from both."
+    else:
+        how = "and none is without: mean_teacher with strategy.instances=true and strategy.weight=0 learns from these."
+    return Advice("mean_teacher", f"{have} {how}")

@@ -19,6 +19,7 @@ from napari_medaka_kd.volumes.nifti import save_nifti
 from napari_medaka_kd.words import counted
 
 from .correct import corrected_labels
+from .kinds import finds_things
 from .past_runs import newest
 
 if TYPE_CHECKING:
@@ -167,15 +168,18 @@ def unsegmented(project: Project, checkpoint: str, which: Literal["held out", "u
     which
         Of those that evaluation needs (held out, with labels), or of all that were not labelled for training.
     """
-    cases = [case for case in project.cases if checkpoint not in case.label_names]
+    cases = [case for case in project.cases if not case.has(checkpoint)]
     if which == "held out":
-        return tuple(case.id for case in cases if case.held_out and case.labelled)
+        tested = animals_to_test_on(project, checkpoint)
+        return tuple(case.id for case in cases if case.id in tested)
     return tuple(case.id for case in cases if case.held_out or not case.labelled)
 
 
-def animals_to_test_on(project: Project) -> tuple[str, ...]:
-    """Ids of the animals that checkpoints can be evaluated on: held out, with labels."""
-    return tuple(case.id for case in project.cases if case.held_out and case.labelled)
+def animals_to_test_on(project: Project, checkpoint: str = "") -> tuple[str, ...]:
+    """Ids of the animals to evaluate ``checkpoint`` on: held out, with labels of what it finds; organs if empty."""
+    things = finds_things(project, checkpoint)
+    cases = [case for case in project.cases if case.held_out]
+    return tuple(case.id for case in cases if MANUAL in (case.instance_names if things else case.label_names))
 
 
 def label_names(project: Project) -> tuple[str, ...]:

@@ -9,8 +9,10 @@ from napari_medaka_kd.settings import DistilSettings, QualitySettings, SegmentSe
 from napari_medaka_kd.turns import project_knobs
 
 from .from_scans import distil_from_scans
+from .kinds import learns_things
 from .propose import score, segment
 from .teach import distil_once
+from .teach_things import distil_things
 
 if TYPE_CHECKING:
     from napari_medaka_kd.job import Job
@@ -30,6 +32,8 @@ def distil(project: Project, name: str, teacher: str, settings: DistilSettings) 
         The checkpoint to learn from. The other strategies begin with its weights, if it is there and warm starts are
         wanted.
     """
+    if learns_things(settings.strategy):
+        return (yield from distil_things(project, name, settings, teacher))
     if not isinstance(settings.strategy, SelfTrainingSettings):
         return (yield from distil_from_scans(project, name, settings, teacher))
     for number in range(1, settings.strategy.rounds):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.project import MANUAL, REVIEWED
 from napari_medaka_kd.volumes.atomic import replace_file
+from napari_medaka_kd.volumes.instance_store import is_layer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,8 @@ def training_folder(project: Project, verb: str, name: str, settings: Settings, 
     project.checkpoint(name)  # refuses what cannot be a folder's name
     if name.lower() in (MANUAL, REVIEWED):
         raise UserError(f"A checkpoint cannot be called {name!r}, as people's labels are.", "Choose another name.")
+    if is_layer(name):
+        raise UserError(f"A checkpoint cannot be called {name!r}, as layers of things are.", "Choose another name.")
     if name in project.checkpoints:
         raise UserError(f"There is a checkpoint {name!r} already.", "Choose another name with --name.")
     folder = project.folder / "runs" / f"{verb}-{name}"

@@ -41,6 +41,7 @@ def segment_spread(
     folder, first = project.checkpoint(checkpoint), spread.first or First("")
     card = Checkpoint.open(folder)
     card.require_schema(project.schema)
+    card.require_organs("segmenting on a cluster")
     if is_blended(card.network):
         raise UserError(
             f"The windows of {checkpoint!r} are blended, one after the other: workers cannot share them.",

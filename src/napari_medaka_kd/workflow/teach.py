@@ -92,6 +92,7 @@ def distil_once(
     """
     card = Checkpoint.open(project.checkpoint(teacher))
     card.require_schema(project.schema)
+    card.require_organs("learning from its proposals")
     trust = acceptance(project, teacher) if trust is None else trust
     labelled = training_cases(project)
     unlabelled = [case for case in project.cases if case.id in trust.values and not case.held_out]
@@ -241,6 +242,7 @@ def _begun(project: Project, settings: TrainSettings) -> nn.Module:
     if settings.start:
         card = Checkpoint.open(project.checkpoint(settings.start))
         card.require_schema(project.schema)
+        card.require_organs("beginning with it")
         if not warmed(network, settings.network, card, project):
             raise UserError(
                 f"Checkpoint {settings.start!r} looks like {card.network}, not like {settings.network}.",
@@ -252,7 +254,7 @@ def _begun(project: Project, settings: TrainSettings) -> nn.Module:
 def warmed(network: nn.Module, looks: NetworkSettings, card: Checkpoint, project: Project) -> bool:
     """Copy the weights of ``card``'s network, or of its first member, into ``network``; whether they are alike."""
     theirs = card.network
-    if isinstance(theirs, ForeignSettings) or looks.members not in (1, theirs.members):
+    if card.things is not None or isinstance(theirs, ForeignSettings) or looks.members not in (1, theirs.members):
         return False
     if looks != theirs.model_copy(update={"members": looks.members}):
         return False

@@ -212,7 +212,8 @@ class NewScan(QWidget):
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.session = session
-        self.file, self.labels, self.case, self.size, self.modality = (QLineEdit() for _ in range(5))
+        self.file, self.labels, self.things, self.case, self.size, self.modality = (QLineEdit() for _ in range(6))
+        self.things.setPlaceholderText("where they may overlap: a file, or several with ;")
         self.size.setPlaceholderText("where the file says none: z, y, x")
         self.modality.setPlaceholderText("if you scan in several: a word, as phase")
         self.found = words()
@@ -222,6 +223,7 @@ class NewScan(QWidget):
         form.addRow("Scan", side_by_side(_with_button(self.file, button("…", self._on_file)), folder))
         form.addRow(self.found)
         form.addRow("Labels", _with_button(self.labels, button("…", self._on_labels)))
+        form.addRow("Things", _with_button(self.things, button("…", self._on_things, "A label map for each layer.")))
         form.addRow("Name", self.case)
         form.addRow("Voxel (µm)", self.size)
         form.addRow("Modality", self.modality)
@@ -254,11 +256,13 @@ class NewScan(QWidget):
         name = self.case.text() or name_case(Path(self.file.text()))
         argv = ["add", str(project.folder), self.file.text(), "--id", name]
         argv += ["--labels", self.labels.text()] if self.labels.text() else []
+        things = (file.strip() for file in self.things.text().split(";"))
+        argv += [word for file in things if file for word in ("--instances", file)]
         argv += ["--held-out"] if self.held_out.isChecked() else []
         argv += ["--voxel-size", *self._sizes()] if self.size.text() else []
         argv += ["--modality", self.modality.text()] if self.modality.text() else []
         self.session.start(f"add {name}", argv)
-        for line in (self.file, self.labels, self.case, self.size, self.modality):
+        for line in (self.file, self.labels, self.things, self.case, self.size, self.modality):
             line.clear()
         self.hide()
 
@@ -284,6 +288,10 @@ class NewScan(QWidget):
         folder = QFileDialog.getExistingDirectory(self, "A scan")
         if folder:
             self.ask(Path(folder))
+
+    def _on_things(self) -> None:
+        files, _ = QFileDialog.getOpenFileNames(self, "Label maps of things that may overlap")
+        self.things.setText("; ".join(files) or self.things.text())
 
     def _on_labels(self) -> None:
         file, _ = QFileDialog.getOpenFileName(self, "Its labels")

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Literal
 from qtpy.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_medaka_kd.errors import UserError
+from napari_medaka_kd.workflow.assess_things import read_things
 from napari_medaka_kd.workflow.cohort import read_cohort, remeasure
 from napari_medaka_kd.workflow.disagree import compare_again, read_disagreements
+from napari_medaka_kd.workflow.kinds import finds_things
 from napari_medaka_kd.workflow.results import (
     animals_to_test_on,
     export_labels,
@@ -37,6 +39,7 @@ _NO_PROJECT = "Open a project first, in Cases."
 _NO_PAIR = "Here a student is held against its teacher. Train a teacher in Segment, then distil a student in Distil."
 _NO_TRUTH = "No labelled animal is held out to test on: add one in Cases, with its labels and «held out» ticked."
 _NOT_YET = "Press Evaluate to hold both against people's labels of the held-out animals."
+_THINGS = "Press Evaluate to hold it against people's labels of things in the held-out animals."
 _NO_LABELS = "No animal has labels yet: segment some first."
 _DIFFER = "The places that the two label most differently: worth a look, and a verdict."
 _VOLUMES = "How large each organ of each animal is, and which stand out."
@@ -123,17 +126,19 @@ class ResultsPanel(QWidget):
         if project is None:
             return
         student, teacher = self._pair()
+        things = finds_things(project, student)  # held against people's alone
         paired, labels = bool(student and teacher and student != teacher), bool(self.labels.currentData())
-        truth = bool(animals_to_test_on(project))
+        truth = bool(animals_to_test_on(project, student))
         at_work = {task.verb for task in self.session.board.pending}
         for each, verb, ready in (
-            (self.evaluate, "evaluate", paired and truth),
-            (self.compare, "disagree", paired),
+            (self.evaluate, "evaluate", (paired or things) and truth),
+            (self.compare, "disagree", paired and not things),
             (self.measure, "measure", labels),
         ):
             each.setEnabled(ready and verb not in at_work)
         self.keep.setEnabled(labels and self.session.case is not None)
-        self.state.setText(self._next_step(paired, truth))
+        said = (read_things(project, student) or _THINGS) if things and truth else ""
+        self.state.setText(said or self._next_step(paired or things, truth))
         self.state.setVisible(bool(self.state.text()))
         self.differ.setVisible(self.differences.found is None)
         self.volumes.setVisible(self.cohort.cohort is None)
@@ -152,13 +157,18 @@ class ResultsPanel(QWidget):
     def start_evaluation(self) -> None:
         """Hold both against the truth of the held-out animals, which are segmented first where need be."""
         student, teacher = self._pair()
-        self._segment_first("held out")
+        if self.session.project is not None and finds_things(self.session.project, student):
+            self._segment_first("held out", student)
+            argv = ["evaluate", str(self.session.project.folder), "--checkpoint", student]
+            self.session.start(f"evaluate {student}", argv)
+            return
+        self._segment_first("held out", student, teacher)
         self._start(f"evaluate {student} against {teacher}", ["evaluate"], student, teacher)
 
     def start_comparison(self) -> None:
         """Look for where the two differ, in all animals that teach nothing new; segmented first where need be."""
         student, teacher = self._pair()
-        self._segment_first("unseen")
+        self._segment_first("unseen", student, teacher)
         self._start(f"find where {student} and {teacher} differ", ["disagree"], student, teacher)
 
     def start_measuring(self) -> None:
@@ -180,12 +190,12 @@ class ResultsPanel(QWidget):
             argv = [*verb, str(self.session.project.folder), "--checkpoint", student, "--against", teacher]
             self.session.start(title, argv)
 
-    def _segment_first(self, which: Literal["held out", "unseen"]) -> None:
-        """Have both segment what they have not yet."""
+    def _segment_first(self, which: Literal["held out", "unseen"], *names: str) -> None:
+        """Have them segment what they have not yet."""
         project = self.session.project
         if project is None:
             return
-        for name in self._pair():
+        for name in names:
             lacking = unsegmented(project, name, which)
             if lacking:
                 named = [word for case in lacking for word in ("--case", case)]

@@ -11,6 +11,7 @@ from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.settings import TrainSettings
 from napari_medaka_kd.turns import turned
 from napari_medaka_kd.workflow.herd import segmented
+from napari_medaka_kd.workflow.kinds import finds_things
 
 from ..adopting import adopt_button
 from ..forecast_line import ForecastLine
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from ..session import Session
 
 _NO_PROJECT = "Open a project first, in Cases."
+_SCORE = "How far each is to be believed; the review begins with the doubtful ones."
+_NO_SCORE = "This checkpoint finds things that overlap; only proposals of organs are scored and reviewed."
 _NO_TEACHER = "There is no network yet. Train a teacher on your labels; then it proposes organs in the other animals."
 
 
@@ -37,7 +40,7 @@ class SegmentPanel(QWidget):
         self.forecast = ForecastLine(session)
         self.score = QCheckBox("Score the proposals afterwards")
         self.score.setChecked(True)
-        self.score.setToolTip("How far each is to be believed; the review begins with the doubtful ones.")
+        self.score.setToolTip(_SCORE)
         self.doubt = QCheckBox("Show the teacher's doubt  (U)")
         self.train = TrainBox(session)
         self.adopt = adopt_button(session, self)
@@ -57,7 +60,11 @@ class SegmentPanel(QWidget):
         self.adopt.setVisible(project is not None)
         self.train.refresh()
         self.this.setEnabled(self.session.case is not None)
-        self.forecast.show_for(self.checkpoint.currentData() or "")
+        chosen = self.checkpoint.currentData() or ""
+        organs = project is None or not finds_things(project, chosen)
+        self.score.setEnabled(organs)
+        self.score.setToolTip(_SCORE if organs else _NO_SCORE)
+        self.forecast.show_for(chosen if organs else "")
         if project is not None and checkpoints:
             have, of = segmented(project, self.checkpoint.currentData())
             self.state.setText(f"{have} of {of} animals have proposals by {self.checkpoint.currentData()!r}.")
@@ -75,7 +82,7 @@ class SegmentPanel(QWidget):
     def _start(self, title: str, argv: list[str]) -> None:
         self.session.use(self.checkpoint.currentData())
         self.session.start(title, argv)
-        if self.score.isChecked():
+        if self.score.isEnabled() and self.score.isChecked():
             self.session.start("score the proposals", ["score", *argv[1:4]])
 
     def _argv(self) -> list[str]:

@@ -1,0 +1,167 @@
+"""Does a mean teacher of things that overlap do what its paper says? Nuclei pasted over each other, one tenth labelled.
+
+    python benchmarks/claims_instances.py --strategy instances --data nuclei --seeds 5 --source FOLDER
+
+FOLDER holds ``nuclei/img2d.tif`` and ``nuclei/mask2d.tif``: real nuclei and their ids. Scenes with labels, without, and
+to test on are made of different nuclei. Every arm of a seed has the same scenes, steps, labelled patches and network;
+played and shown as every claim is, see ``claims.py``.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+sys.path.insert(0, str(Path(__file__).parent))
+from claims import main
+from claims_arms import CLAIMS, Claim, student
+from claims_data import Material, trial_settings
+
+from napari_medaka_kd.job import drain
+from napari_medaka_kd.networks.checkpoint import Checkpoint
+from napari_medaka_kd.project import Drawn, Project
+from napari_medaka_kd.settings import (
+    AugmentSettings,
+    MeanTeacherSettings,
+    NetworkSettings,
+    PatchSettings,
+    QualitySettings,
+)
+from napari_medaka_kd.volumes.instances import Instance, instance
+from napari_medaka_kd.volumes.labels import LabelSchema
+from napari_medaka_kd.volumes.volume import Volume
+from napari_medaka_kd.workflow.assess_things import compare_things
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Scan: TypeAlias = "tuple[Volume, Drawn]"
+Nucleus: TypeAlias = "tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]"  # brightness above ground, mask; (y, x)
+
+SIDE, COUNT = 128, 22  # pixels and nuclei of a scene
+_HIDDEN = 0.4  # of a nucleus at most under any other one
+_LABELLED, _BARE, _TESTED = 2, 18, 8  # scenes
+_SHARES = (0.15, 0.65)  # of the nuclei: in labelled scenes; in these and those without labels
+FIGURES = {"AJI": "aji", "AP50": "ap50", "mean AP": "ap"}
+
+
+def nuclei(data: Path, seed: int, steps: int = 1500) -> Material:
+    """Two labelled scenes, eighteen without labels and eight to test on, of nuclei that the others do not have.
+
+    A scene is a slice; a case has several.
+    """
+    import tifffile
+
+    folder = data / "nuclei"
+    image, ids = tifffile.imread(folder / "img2d.tif").astype(np.float32), tifffile.imread(folder / "mask2d.tif")
+    rng = np.random.default_rng((seed, 61))
+    cut = cut_out(image, ids)
+    parts = np.split(rng.permutation(len(cut)), [int(len(cut) * share) for share in _SHARES])
+    few, many, tested = ([cut[place] for place in part] for part in parts)
+    ground = image[ids == 0]
+    trial = trial_settings(
+        seed,
+        QualitySettings(),
+        network=NetworkSettings(dimensions=2, widths=(16, 32, 64), coordinates=False),
+        patches=PatchSettings(patch=(1, 64, 64), batch=4),
+        augment=AugmentSettings(flips=(False, True, True), rotation=180, scaling=0.1),
+        steps=steps,
+    )
+    known: dict[str, Any] = {"labelled": scan(few, ground, _LABELLED, rng)}
+    bare: dict[str, Any] = {"bare": scan(many, ground, _BARE, rng)}
+    tests: dict[str, Any] = {f"scenes{number}": scan(tested, ground, 2, rng) for number in range(_TESTED // 2)}
+    return Material(LabelSchema.from_names(["nucleus"]), known, bare, {"nuclei": tests}, trial)
+
+
+def cut_out(image: npt.NDArray[np.float32], ids: npt.NDArray[np.integer]) -> list[Nucleus]:
+    """Each nucleus that does not touch the image's edge, cut out, how much brighter than the ground it is."""
+    from scipy import ndimage
+
+    ground, found = float(np.median(image[ids == 0])), []
+    for which, box in enumerate(ndimage.find_objects(ids), start=1):
+        if box is None or any(side.start == 0 or side.stop == size for side, size in zip(box, ids.shape, strict=True)):
+            continue
+        mask = ids[box] == which
+        found.append((np.where(mask, np.maximum(image[box] - ground, 0), 0).astype(np.float32), mask))
+    return found
+
+
+def scan(pool: Sequence[Nucleus], ground: npt.NDArray[np.float32], scenes: int, rng: np.random.Generator) -> Scan:
+    """``scenes`` of nuclei from ``pool`` as slices of one scan, and the things in them."""
+    pages: list[npt.NDArray[np.float32]] = []
+    things: list[Instance] = []
+    for z in range(scenes):
+        page, masks = scene(pool, ground, rng)
+        pages.append(page)
+        things += [thing for mask in masks if (thing := instance(mask[None], (z, 0, 0))) is not None]
+    image = np.stack(pages).clip(0, 65_535).round().astype(np.uint16)
+    return Volume((image,), (1.0, 1.0, 1.0), "nuclei"), Drawn(None, things)
+
+
+def scene(
+    pool: Sequence[Nucleus], ground: npt.NDArray[np.float32], rng: np.random.Generator
+) -> tuple[npt.NDArray[np.float32], list[npt.NDArray[np.bool_]]]:
+    """Nuclei over each other: each adds its light, and lets through between a third and all of what is below.
+
+    The page (y, x) float32, and the whole mask (y, x) of each nucleus.
+    """
+    from scipy import ndimage
+
+    page = ndimage.gaussian_filter(rng.choice(ground, (SIDE, SIDE)), 0.7)
+    masks: list[npt.NDArray[np.bool_]] = []
+    for _ in range(20 * COUNT):
+        light, mask = turned(pool[int(rng.integers(len(pool)))], rng)
+        y, x = (int(rng.integers(0, SIDE - side)) for side in mask.shape)
+        placed = np.zeros((SIDE, SIDE), bool)
+        placed[y : y + mask.shape[0], x : x + mask.shape[1]] = mask
+        if any((placed & other).sum() > _HIDDEN * min(mask.sum(), other.sum()) for other in masks):
+            continue
+        through = rng.uniform(1 / 3, 1)
+        page[placed] = page[placed] * through + rng.uniform(0.7, 1.3) * light[mask]
+        masks.append(placed)
+        if len(masks) == COUNT:
+            break
+    return page, masks
+
+
+def turned(nucleus: Nucleus, rng: np.random.Generator) -> Nucleus:
+    """By a quarter turn or some, and perhaps mirrored: no pixel is made up."""
+    quarters, mirrored = int(rng.integers(4)), bool(rng.integers(2))
+    light, mask = (np.rot90(each[:, ::-1] if mirrored else each, quarters) for each in nucleus)
+    return light, mask
+
+
+def judged(project: Project, name: str, material: Material, data: Path) -> dict[str, float]:
+    """By figure, the mean over the tests."""
+    tests = [case.id for case in project.cases if case.held_out]
+    means = drain(compare_things(project, [Checkpoint.open(project.checkpoint(name))], tests)).means()[name]
+    return {title: means[figure] for title, figure in FIGURES.items()}
+
+
+def _arm(**knobs: Any) -> Any:
+    return student(MeanTeacherSettings(instances=True, unlabelled=4, **knobs))
+
+
+INSTANCES = Claim(
+    data={"nuclei": nuclei, "nuclei-short": partial(nuclei, steps=3)},
+    arms={
+        "supervised": _arm(weight=0),
+        "mean teacher, all samples": _arm(mining="all", feature_weight=0),
+        "random mining": _arm(mining="random", feature_weight=0),
+        "PSM": _arm(feature_weight=0),
+        "MGD, unmasked": _arm(mining_weight=0, masked=False),
+        "MGD, masked": _arm(mining_weight=0),
+        "PSM and MGD, masked": _arm(),
+    },
+    references=("supervised", "mean teacher, all samples", "random mining"),
+    figures={"nuclei": judged, "nuclei-short": judged},
+)
+
+if __name__ == "__main__":
+    CLAIMS["instances"] = INSTANCES
+    main()
