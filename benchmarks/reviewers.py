@@ -41,6 +41,7 @@ from napari_medaka_kd.workflow.trusting import Trust, acceptance, number, scored
 
 ORDERS = ("random", "worst", "informative", "mixed", "organ", "animal")
 AT_ONCE = 10  # verdicts between two lessons of the classifier
+ENOUGH = 0.95  # of the last student's gain
 SLIPS = 0.05  # share of the verdicts that are wrong
 WHO = "simulated reviewer"
 
@@ -79,8 +80,11 @@ class Reviewer:
     def judged(self) -> set[ReviewItem]:
         return set(fold(read_verdicts(self.project.review_folder), checkpoint=TEACHER))
 
-    def measure(self, count: int, train: bool) -> dict[str, float]:
-        """How well the classifier knows the rest, what is believed, and what a student makes of it."""
+    def measure(self, students: dict[str, float] | None) -> dict[str, float]:
+        """How well the classifier knows the rest, what is believed, and what a student makes of it.
+
+        ``students`` holds the mean IoU of those who believed the same before; ``None``: none is trained.
+        """
         done = self.judged
         rest = [item for item in self.good if item not in done]
         scores = self._scores()
@@ -93,7 +97,11 @@ class Reviewer:
             "precision": float(np.mean(kept)) if kept else math.nan,
             "recall": sum(kept) / max(1, sum(self.good.values())),
         }
-        return found | ({"student": self._student(f"{self.order}-{count}", trust)} if train else {})
+        if students is None:
+            return found
+        if trust.digest() not in students:
+            students[trust.digest()] = self._student(f"{self.order}-{len(done)}", trust)
+        return found | {"student": students[trust.digest()]}
 
     def teacher(self) -> float:
         """Mean IoU of the teacher on the animals that nobody saw."""
@@ -162,11 +170,11 @@ def run(asked: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
         if all(str(count) in known and ("student" in known[str(count)] or not asked.students) for count in wanted):
             continue
         reviewer = Reviewer(bench, order, bench.folder / f"order-{order}")
-        if asked.students:
-            found.setdefault("teacher", reviewer.teacher())
+        if asked.students and "teacher" not in found:
+            found["teacher"] = reviewer.teacher()
         for count in wanted:
             reviewer.judge(count)
-            known[str(count)] = reviewer.measure(count, asked.students)
+            known[str(count)] = reviewer.measure(found.setdefault("students", {}) if asked.students else None)
             replace_file(file, json.dumps(plain(found)).encode())
             print(f"{name}, seed {seed}, {order}, {count}: {known[str(count)]}", file=sys.stderr)
     return found
@@ -177,7 +185,7 @@ ALL = 1_000_000  # more than there are items
 
 def show(name: str, found: dict[int, dict[str, Any]], counts: list[int]) -> None:
     """A table for each thing measured: orders down, counts across, means over the seeds."""
-    orders = [order for order in ORDERS if order in next(iter(found.values()))]
+    orders = [order for order in ORDERS if all(order in each for each in found.values())]
     columns = [*map(str, counts), str(ALL)]
     for what in ("auroc", "precision", "recall", "student"):
         rows = []
@@ -187,6 +195,19 @@ def show(name: str, found: dict[int, dict[str, Any]], counts: list[int]) -> None
         if any(any(row[1:]) for row in rows):
             print(f"{name}: {WHAT[what]}\n")
             print_table(["order", *map(str, counts), "all judged"], rows)
+    if all("teacher" in each for each in found.values()):
+        teacher = float(np.mean([each["teacher"] for each in found.values()]))
+        print(f"The teacher has {100 * teacher:.1f} %. Verdicts to {ENOUGH:.0%} of what the last student gains:\n")
+        print_table(["order", "verdicts"], [[order, needed(found, order, counts, teacher)] for order in orders])
+
+
+def needed(found: dict[int, dict[str, Any]], order: str, counts: list[int], teacher: float) -> str:
+    """The first count from which on the student, mean over the seeds, has enough of the last one's gain."""
+    columns = [*counts, ALL]
+    gains = [np.mean([each[order][str(count)]["student"] for each in found.values()]) - teacher for count in columns]
+    enough = [gain >= ENOUGH * gains[-1] for gain in gains]
+    first = next(place for place in range(len(columns)) if all(enough[place:]))
+    return "all" if columns[first] == ALL else str(columns[first])
 
 
 WHAT = {
