@@ -21,8 +21,8 @@ from .fit import fit
 from .guidance import Adapter, distance, ramp
 from .instance_batches import InstanceBatch, InstanceDiet
 from .instance_loss import focal, heat, mask_loss, near_centres, things_of
-from .losses import IGNORE, soften
-from .mining import Opinion, opinion, sample_weights
+from .losses import IGNORE
+from .mining import Opinion, mined, opinion, sample_weights
 from .stage import Batch, Learner, Run, Stage
 from .views import Views
 
@@ -80,8 +80,8 @@ class InstanceLoss:
         positive = proposed & (score > _POSITIVE)
         terms = {}
         if self.settings.mining_weight:
-            mined = self._mined(two_sided(logits), said, (positive, proposed), batch)
-            terms["mining"] = self.settings.mining_weight * mined
+            learned = self._mined(two_sided(logits), said, (positive, proposed), batch)
+            terms["mining"] = self.settings.mining_weight * learned
         if self.settings.feature_weight:
             inside = (self.covered(said, positive) & known) if self.settings.masked else known
             apart = distance(self.pupil.adapter(features), said.features, inside)
@@ -117,9 +117,7 @@ class InstanceLoss:
         positive, proposed = samples
         seed = (self.views.seed, batch.step)
         weight = sample_weights(positive, proposed, said.sensitivity[:, 0], self.settings.mining, seed)
-        wanted = soften(said.logits, self.settings.temperature)
-        losses = -(wanted * logits.float().log_softmax(dim=1)).sum(dim=1)
-        return (weight * losses).sum() / weight.sum().clamp_min(1e-6)
+        return mined(logits, said, self.settings.temperature, weight)
 
 
 def teach_instances(

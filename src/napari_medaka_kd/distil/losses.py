@@ -44,6 +44,14 @@ def soft_dice(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return ((1 - dice) * present).sum() / present.sum().clamp_min(1)
 
 
+def dice_ce(logits: Tensor, target: Tensor, weight: Tensor, balance: Tensor) -> dict[str, Tensor]:
+    """:func:`cross_entropy` and :func:`soft_dice` as two terms; ``balance``, (C,), may lie on another device."""
+    return {
+        "cross-entropy": cross_entropy(logits, target, weight, balance.to(logits.device)),
+        "Dice": soft_dice(logits, target, weight),
+    }
+
+
 def distillation(student: Tensor, probabilities: Tensor, temperature: float, weight: Tensor) -> Tensor:
     """T² · weighted mean of KL(teacher^T ‖ student^T) (Hinton et al. 2015, eq. 4; per voxel as in 2302.12562).
 

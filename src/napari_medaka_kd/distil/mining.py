@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from .losses import soften
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -78,6 +80,13 @@ def sample_weights(
     kept, negative = positive & known, known & ~positive
     score = sensitivity if mining == "sensitive" else _noise(sensitivity, seed)
     return kept.float() + 1.5 * hard_negatives(score, negative, int(kept.sum()) // 2).float()
+
+
+def mined(logits: Tensor, said: Opinion, temperature: float, weight: Tensor) -> Tensor:
+    """``Σ_v w_v·CE(sharpen(softmax(z)), softmax(logits)) / Σ_v w_v``, z what was said; ``weight`` (B, Z, Y, X)."""
+    wanted = soften(said.logits, temperature)  # sharpening softmax(z) by T is softmax(z/T)
+    losses = -(wanted * logits.float().log_softmax(dim=1)).sum(dim=1)
+    return (weight * losses).sum() / weight.sum().clamp_min(1e-6)
 
 
 def _noise(like: Tensor, seed: tuple[int, int]) -> Tensor:

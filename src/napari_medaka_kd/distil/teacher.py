@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .batches import Diet, class_balance
 from .fit import fit
-from .losses import cross_entropy, soft_dice
+from .losses import dice_ce
 from .stage import Batch, Learner, Run, Stage
 
 if TYPE_CHECKING:
@@ -24,12 +24,7 @@ def supervise(
     balance = class_balance(diet.labelled, diet.labelled[0].labels.schema.classes, diet.patches.class_balance)
 
     def losses(batch: Batch) -> dict[str, Tensor]:
-        logits = network(batch.image)
-        weighed = balance.to(logits.device)
-        return {
-            "cross-entropy": cross_entropy(logits, batch.target, batch.weight, weighed),
-            "Dice": soft_dice(logits, batch.target, batch.weight),
-        }
+        return dice_ce(network(batch.image), batch.target, batch.weight, balance)
 
     stage = Stage(name, (Learner(name, network, losses),), diet.batches(), run.settings.steps, validate=validate)
     yield from fit(stage, run)

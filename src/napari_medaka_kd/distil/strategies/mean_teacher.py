@@ -30,8 +30,8 @@ from ..batches import class_balance
 from ..ema import follow
 from ..fit import fit
 from ..guidance import Adapter, distance, ramp
-from ..losses import IGNORE, cross_entropy, soft_dice, soften
-from ..mining import Opinion, opinion, sample_weights
+from ..losses import IGNORE, dice_ce
+from ..mining import Opinion, mined, opinion, sample_weights
 from ..stage import Batch, Learner, Run, Stage
 from ..views import Views
 
@@ -75,11 +75,7 @@ class MeanTeacherLoss:
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         logits, features = self.pupil(batch.image)
         given = slice(0, batch.labelled)
-        target, weight = batch.target[given], batch.weight[given]
-        terms = {
-            "cross-entropy": cross_entropy(logits[given], target, weight, self.balance.to(logits.device)),
-            "Dice": soft_dice(logits[given], target, weight),
-        }
+        terms = dice_ce(logits[given], batch.target[given], batch.weight[given], self.balance)
         say = self.settings.weight * ramp(batch.step / self.steps, self.settings.rise, self.settings.fall)
         if self.settings.weight and (self.settings.mining_weight or self.settings.feature_weight):
             guided = self._guided(logits[batch.labelled :], features[batch.labelled :], batch.rest())
@@ -111,9 +107,7 @@ class MeanTeacherLoss:
     def _mined(self, logits: Tensor, said: Opinion, positive: Tensor, batch: Batch) -> Tensor:
         known, shaky = batch.target != IGNORE, said.sensitivity[:, 0]
         weight = sample_weights(positive, known, shaky, self.settings.mining, (self.views.seed, batch.step))
-        wanted = soften(said.logits, self.settings.temperature)  # sharpening softmax(z) by T is softmax(z/T)
-        losses = -(wanted * logits.float().log_softmax(dim=1)).sum(dim=1)
-        return (weight * losses).sum() / weight.sum().clamp_min(1e-6)
+        return mined(logits, said, self.settings.temperature, weight)
 
 
 def mean_teacher(settings: DistilSettings, lesson: Lesson, run: Run) -> Job[nn.Module]:

@@ -25,7 +25,7 @@ from napari_medaka_kd.settings import MutualSettings
 
 from ..batches import class_balance, side_by_side
 from ..fit import fit
-from ..losses import IGNORE, cross_entropy, distillation, soft_dice
+from ..losses import IGNORE, dice_ce, distillation
 from ..modalities import roles
 from ..stage import Batch, Learner, Run, Stage
 
@@ -103,7 +103,7 @@ class Mutual:
         """
         given = slice(0, batch.labelled)
         logits = self.real(batch.image if self.settings.to_real else batch.image[given])
-        terms = _dice_ce(logits[given], batch.target[given], batch.weight[given], self.balances[0])
+        terms = dice_ce(logits[given], batch.target[given], batch.weight[given], self.balances[0])
         if self.settings.to_real:
             soft = batch.mixed(_asked(self.synthetic, batch.clean))
             told = distillation(logits, soft, 1.0, (batch.target != IGNORE).float())
@@ -121,7 +121,7 @@ class Mutual:
     def _of_synthetic(self, batch: Batch, image: Tensor) -> dict[str, Tensor]:
         assistant = batch.beside[ASSISTANT]
         logits = self.synthetic(image)
-        terms = _dice_ce(logits, assistant.target, assistant.weight, self.balances[1])
+        terms = dice_ce(logits, assistant.target, assistant.weight, self.balances[1])
         if self.settings.to_synthetic:
             told = distillation(logits, _asked(self.real, image), 1.0, assistant.weight)
             terms["distillation"] = self._ramp(batch) * self.settings.to_synthetic * told
@@ -222,13 +222,6 @@ def _asked(network: nn.Module, image: Tensor) -> Tensor:
     with torch.no_grad():
         answer: Tensor = network(image).float().softmax(dim=1)
     return answer
-
-
-def _dice_ce(logits: Tensor, target: Tensor, weight: Tensor, balance: Tensor) -> dict[str, Tensor]:
-    return {
-        "cross-entropy": cross_entropy(logits, target, weight, balance.to(logits.device)),
-        "Dice": soft_dice(logits, target, weight),
-    }
 
 
 def _away(judged: Tensor, wanted: int) -> Tensor:

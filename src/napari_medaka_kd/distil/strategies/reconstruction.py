@@ -25,7 +25,7 @@ from ..atlas.register import choose_atlas, register
 from ..atlas.synthetic import deformed, warped_onto
 from ..batches import class_balance
 from ..fit import fit
-from ..losses import cross_entropy, soft_dice
+from ..losses import dice_ce
 from ..stage import Batch, Learner, Run, Stage
 
 if TYPE_CHECKING:
@@ -50,10 +50,7 @@ class ReconstructionLoss:
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         logits, ours = self.student.with_levels(batch.image)
-        terms = {
-            "cross-entropy": cross_entropy(logits, batch.target, batch.weight, self.balance.to(logits.device)),
-            "Dice": soft_dice(logits, batch.target, batch.weight),
-        }
+        terms = dice_ce(logits, batch.target, batch.weight, self.balance)
         if self.teacher is not None:
             real = batch.mixed(batch.clean if batch.twin is None else batch.twin)
             image, theirs = self.teacher.with_levels(real)

@@ -16,7 +16,7 @@ from napari_medaka_kd.settings import SelfTrainingSettings
 
 from ..batches import class_balance
 from ..fit import fit
-from ..losses import cross_entropy, distillation, soft_dice, soften
+from ..losses import dice_ce, distillation, soften
 from ..stage import Batch, Learner, Run, Stage
 
 if TYPE_CHECKING:
@@ -49,17 +49,19 @@ class SelfTrainingLoss:
         given = slice(0, batch.labelled)
         guessed = slice(batch.labelled, None)
         logits = self.student(batch.image)
-        balance = self.balance.to(logits.device)
-        terms = {"labels": _dice_ce(logits[given], batch.target[given], batch.weight[given], balance)}
+        terms = {"labels": self._dice_ce(logits, batch, given)}
         if len(batch.image) > batch.labelled:
             ramp = min(1.0, (batch.step + 1) / max(1.0, self.settings.ramp * self.steps))
-            pseudo = _dice_ce(logits[guessed], batch.target[guessed], batch.weight[guessed], balance)
-            terms["pseudo-labels"] = ramp * self.settings.pseudo_weight * pseudo
+            terms["pseudo-labels"] = ramp * self.settings.pseudo_weight * self._dice_ce(logits, batch, guessed)
             if self.settings.distil_weight:
                 soft = self._soft_answers(batch)[guessed]
                 divergence = distillation(logits[guessed], soft, self.settings.temperature, batch.weight[guessed])
                 terms["distillation"] = ramp * self.settings.distil_weight * divergence
         return terms
+
+    def _dice_ce(self, logits: Tensor, batch: Batch, rows: slice) -> Tensor:
+        terms = dice_ce(logits[rows], batch.target[rows], batch.weight[rows], self.balance)
+        return torch.stack(list(terms.values())).sum()
 
     def _soft_answers(self, batch: Batch) -> Tensor:
         """The teacher's probabilities at T on the clean rows, cut and pasted as the student's view was."""
@@ -99,7 +101,3 @@ def self_training(settings: DistilSettings, lesson: Lesson, run: Run) -> Job[nn.
     )
     yield from fit(stage, run)
     return lesson.student
-
-
-def _dice_ce(logits: Tensor, target: Tensor, weight: Tensor, balance: Tensor) -> Tensor:
-    return cross_entropy(logits, target, weight, balance) + soft_dice(logits, target, weight)

@@ -23,7 +23,7 @@ from napari_medaka_kd.volumes.body import normalise
 
 from ..batches import class_balance
 from ..fit import fit
-from ..losses import cross_entropy, soft_dice
+from ..losses import dice_ce
 from ..stage import Batch, Learner, Run, Stage
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class ShapeLoss:
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         image = batch.image if self.raw else class_mean(batch, self.means)
-        return _dice_ce(self.teacher(image), batch, self.balance)
+        return dice_ce(self.teacher(image), batch.target, batch.weight, self.balance)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class ShapeIntensityLoss:
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         logits, features = self.student.with_features(batch.image)
-        terms = _dice_ce(logits, batch, self.balance)
+        terms = dice_ce(logits, batch.target, batch.weight, self.balance)
         if self.settings.feature_weight:
             self.teacher.eval()
             with torch.no_grad():
@@ -139,10 +139,3 @@ def class_mean(batch: Batch, means: Tensor) -> Tensor:
     donors = table[batch.animal[batch.donor][:, None, None, None], classes]
     shade = torch.where(batch.pasted[:, 0], donors, own)[:, None]
     return torch.cat((shade.to(batch.image.dtype), batch.image[:, 1:]), dim=1)
-
-
-def _dice_ce(logits: Tensor, batch: Batch, balance: Tensor) -> dict[str, Tensor]:
-    return {
-        "cross-entropy": cross_entropy(logits, batch.target, batch.weight, balance.to(logits.device)),
-        "Dice": soft_dice(logits, batch.target, batch.weight),
-    }
