@@ -65,6 +65,9 @@ class FitSettings(Settings):
     device: str = knob("auto", "Device", "auto, cpu, cuda, cuda:1, mps.")
     save_every: int = knob(100, "Save every", "Steps between two resumable saves.", ge=1)
     validate_every: int = knob(100, "Validate every", "Steps between two measurements.", ge=1)
+    accumulate: int = knob(
+        1, "Accumulate", "Batches of one step, one after the other: as if the batch were so many times as large.", ge=1
+    )
 
 
 class PatchSettings(Settings):

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from napari_medaka_kd.distil.fit import fit, one_cycle
+from napari_medaka_kd.distil.fit import fit
 from napari_medaka_kd.distil.metrics import read_metrics
 from napari_medaka_kd.distil.stage import Learner, Run, Stage
 from napari_medaka_kd.distil.state import STATE
+from napari_medaka_kd.distil.step import one_cycle
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import drain
 from napari_medaka_kd.settings import FitSettings

@@ -73,20 +73,19 @@ def diet(looks=FLAT, seed=0, unlabelled=2, augment=AugmentSettings()):  # noqa: 
     return Diet((source(1), source(2)), guessed, unlabelled, patches(looks), augment, looks, seed, 1)
 
 
-def run(folder, steps, save_every):
-    settings = FitSettings(steps=steps, save_every=save_every, precision="float32", device="cpu")
+def run(folder, steps, save_every, **more):
+    settings = FitSettings(steps=steps, save_every=save_every, precision="float32", device="cpu", **more)
     return Run(Path(folder), settings, seed=4)
 
 
-def teach(folder, steps, save_every, looks=DEEP, augment=AugmentSettings()):  # noqa: B008
+def teach(folder, steps, save_every, looks=DEEP, augment=AugmentSettings(), **more):  # noqa: B008
     """(network, job) of a teacher's training."""
     network = build(looks, SCHEMA.classes, seed=3)
-    return network, supervise(
-        network, "teacher", diet(looks, unlabelled=0, augment=augment), run(folder, steps, save_every)
-    )
+    played = run(folder, steps, save_every, **more)
+    return network, supervise(network, "teacher", diet(looks, unlabelled=0, augment=augment), played)
 
 
-def learn(folder, steps, save_every, augment=AugmentSettings()):  # noqa: B008
+def learn(folder, steps, save_every, augment=AugmentSettings(), **more):  # noqa: B008
     """(network, job) of a student's training, with distillation."""
     trust = np.array([[1.0, 1.0, 0.0], [0.9, 1.0, 0.8]], np.float32)
     looks = FLAT.model_copy(update={"members": 2})
@@ -97,13 +96,13 @@ def learn(folder, steps, save_every, augment=AugmentSettings()):  # noqa: B008
         build(looks, SCHEMA.classes, seed=8),
         FLAT,
     )
-    played = run(folder, steps, save_every)
+    played = run(folder, steps, save_every, **more)
     strategy = SelfTrainingSettings(unlabelled=2)
     settings = DistilSettings(patches=patches(FLAT), augment=augment, fit=played.settings, strategy=strategy)
     return lesson.student, distil(settings, lesson, played)
 
 
-def study(strategy, folder, steps, save_every, augment=AugmentSettings()):  # noqa: B008
+def study(strategy, folder, steps, save_every, augment=AugmentSettings(), **more):  # noqa: B008
     """(network, job) of a student's training by a strategy that needs nobody's proposals.
 
     Of more than one modality, the third animal is of another one than the student is for.
@@ -113,7 +112,7 @@ def study(strategy, folder, steps, save_every, augment=AugmentSettings()):  # no
     labelled = source(1), source(2)
     labelled += (source(3, modality="dull"),) if isinstance(strategy, MutualSettings) else ()
     lesson = Lesson(labelled, unlabelled, build(FLAT, SCHEMA.classes, seed=3), None, FLAT)
-    played = run(folder, steps, save_every)
+    played = run(folder, steps, save_every, **more)
     settings = DistilSettings(patches=patches(FLAT), augment=augment, fit=played.settings, strategy=strategy)
     return lesson.student, distil(settings, lesson, played)
 

@@ -20,10 +20,10 @@ from napari_medaka_kd.volumes.volume import Region, Shape, Volume
 
 from . import augment
 from .losses import IGNORE
-from .stage import Batch
+from .stage import Batch, Batches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from napari_medaka_kd.settings import AugmentSettings, NetworkSettings, PatchSettings
     from napari_medaka_kd.volumes.body import Body
@@ -88,7 +88,7 @@ class Diet:
     seed: int
     rim: int = 0
 
-    def batches(self) -> Callable[[int], Iterator[Batch]]:
+    def batches(self) -> Batches:
         """Loads what fits in memory, then answers as :class:`Stage` wants it."""
         sources = _load_small((*self.labelled, *self.unlabelled))
         labelled, unlabelled = sources[: len(self.labelled)], sources[len(self.labelled) :]
@@ -96,9 +96,9 @@ class Diet:
         rows = self.unlabelled_rows if unlabelled else 0
         guessed = reader(unlabelled, self.patches, rows, (self.seed, _UNLABELLED))
 
-        def play(first: int) -> Iterator[Batch]:
-            more = guessed.play(first) if rows else repeat(())
-            for step, some, others in zip(count(first), given.play(first), more, strict=False):
+        def play(first: int, every: int = 1) -> Iterator[Batch]:
+            more = guessed.play(first, every) if rows else repeat(())
+            for step, some, others in zip(count(first, every), given.play(first, every), more, strict=False):
                 shown = [self._shown(labelled[patch.pair], patch) for patch in some]
                 shown += [self._shown(unlabelled[patch.pair], patch) for patch in others]
                 yield self._batch(step, shown, some, others)
@@ -122,6 +122,7 @@ class Diet:
         hole = pasted[:, 0]
         return Batch(
             step=step,
+            number=step,
             labelled=labelled,
             image=torch.where(pasted, strong[donor], strong),
             target=torch.where(hole, target[donor], target),
@@ -150,12 +151,12 @@ class Diet:
         return torch.from_numpy(encode(block, patch.region, source.twin.body, self.network))
 
 
-def side_by_side(main: Diet, **others: Diet) -> Callable[[int], Iterator[Batch]]:
+def side_by_side(main: Diet, **others: Diet) -> Batches:
     """The batches of ``main``, and in ``beside`` those of ``others`` for the same steps."""
     plays = [diet.batches() for diet in (main, *others.values())]
 
-    def play(first: int) -> Iterator[Batch]:
-        for batch, *rest in zip(*(each(first) for each in plays), strict=True):
+    def play(first: int, every: int = 1) -> Iterator[Batch]:
+        for batch, *rest in zip(*(each(first, every) for each in plays), strict=True):
             yield replace(batch, beside=dict(zip(others, rest, strict=True)))
 
     return play

@@ -14,10 +14,10 @@ from napari_medaka_kd.networks.inputs import encode
 
 from . import augment
 from .losses import IGNORE
-from .stage import Batch
+from .stage import Batch, Batches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import numpy.typing as npt
 
@@ -70,9 +70,13 @@ class InstanceDiet:
     network: NetworkSettings
     seed: int
 
-    def batches(self) -> Callable[[int], Iterator[InstanceBatch]]:
+    def batches(self) -> Batches:
         """As :class:`Stage` wants them: a function of (seed, step)."""
-        return lambda first: (self._batch(step) for step in count(first))
+
+        def play(first: int, every: int = 1) -> Iterator[InstanceBatch]:
+            return (self._batch(step) for step in count(first, every))
+
+        return play
 
     def _batch(self, step: int) -> InstanceBatch:
         rng = np.random.default_rng((self.seed, step, _SALT))
@@ -87,6 +91,7 @@ class InstanceDiet:
         ids = torch.stack([each[1].clamp_min(0) for each in moved], dim=1)
         return InstanceBatch(
             step=step,
+            number=step,
             labelled=self.patches.batch,
             image=augment.bend_intensity(clean, bend),
             target=torch.where(known, (ids > 0).any(dim=1).long(), IGNORE),

@@ -69,7 +69,7 @@ class InstanceLoss:
         with torch.no_grad():
             return opinion(
                 (view.undone(two_sided(logits)), view.undone(features))
-                for view in self.views.of(batch.clean, batch.step)
+                for view in self.views.of(batch.clean, batch.number)
                 for logits, features in (self.teacher(view.image),)
             )
 
@@ -102,7 +102,7 @@ class InstanceLoss:
 
     def _supervised(self, logits: Tensor, features: Tensor, batch: InstanceBatch) -> dict[str, Tensor]:
         given = slice(0, batch.labelled)
-        generator = torch.Generator().manual_seed(self.views.seed * 1_000_003 + batch.step)
+        generator = torch.Generator().manual_seed(self.views.seed * 1_000_003 + batch.number)
         things = [things_of(layers) for layers in batch.layers[given]]
         wanted = torch.stack([heat(each) for each in things])
         masks = torch.stack([
@@ -115,7 +115,7 @@ class InstanceLoss:
 
     def _mined(self, logits: Tensor, said: Opinion, samples: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
         positive, proposed = samples
-        seed = (self.views.seed, batch.step)
+        seed = (self.views.seed, batch.number)
         weight = sample_weights(positive, proposed, said.sensitivity[:, 0], self.settings.mining, seed)
         return mined(logits, said, self.settings.temperature, weight)
 

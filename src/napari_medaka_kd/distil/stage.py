@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,8 @@ class Batch:
         Batches of other animals for the same step, by name.
     twin
         Like ``clean``, but where a row's animal imitates another one, of that one; ``None`` where none does.
+    number
+        Which of all batches it is. As ``step``, where a step has one batch; what is drawn for it is drawn from this.
     """
 
     step: int
@@ -54,6 +56,7 @@ class Batch:
     soft: Mapping[int, Tensor] = field(default_factory=dict)
     beside: Mapping[str, Batch] = field(default_factory=dict)
     twin: Tensor | None = None
+    number: int = 0
 
     def to(self, device: torch.device) -> Batch:
         """This batch on ``device``."""
@@ -93,6 +96,13 @@ class Learner:
     pace: float = 1.0
 
 
+class Batches(Protocol):
+    """Makes batches, each a function of its number alone."""
+
+    def __call__(self, first: int, every: int = 1) -> Iterator[Batch]:
+        """Those numbered ``first``, ``first + every``, ``first + 2 · every``, …, each also as its ``step``."""
+
+
 def nothing(_: int) -> None:
     """Do nothing after a step."""
 
@@ -104,7 +114,7 @@ class Stage:
     Attributes
     ----------
     batches
-        ``batches(first)`` yields the batches of steps ``first``, ``first + 1``, …; the same ones each time.
+        ``batches(first, every)`` yields those numbered ``first``, ``first + every``, …; the same ones each time.
     followers
         Networks that no gradient moves but that must be saved with the rest (an EMA teacher).
     after_step
@@ -115,7 +125,7 @@ class Stage:
 
     name: str
     learners: tuple[Learner, ...]
-    batches: Callable[[int], Iterator[Batch]]
+    batches: Batches
     steps: int
     followers: Mapping[str, nn.Module] = field(default_factory=dict)
     after_step: Callable[[int], None] = nothing

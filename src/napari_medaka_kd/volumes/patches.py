@@ -138,8 +138,8 @@ class PatchReader:
         """
         return next(self.play(step, ahead=0))
 
-    def play(self, first: int, ahead: int = _AHEAD) -> Iterator[tuple[Patch, ...]]:
-        """The batches of steps ``first``, ``first + 1``, …; while one is used, the next ``ahead`` are being read.
+    def play(self, first: int, every: int = 1, ahead: int = _AHEAD) -> Iterator[tuple[Patch, ...]]:
+        """The batches of steps ``first``, ``first + every``, …; while one is used, the next ``ahead`` are being read.
 
         Raises
         ------
@@ -149,10 +149,10 @@ class PatchReader:
         held: dict[tuple[int, int], _Block] = {}
         begun = first
         with ThreadPoolExecutor(_THREADS) as threads:  # no thread is made before it has something to do
-            for step in itertools.count(first):
-                while begun <= step + ahead and (begun <= step or _size(held) < self._budget):
+            for step in itertools.count(first, every):
+                while begun <= step + ahead * every and (begun <= step or _size(held) < self._budget):
                     self._begin(begun, held, threads)
-                    begun += 1
+                    begun += every
                 yield tuple(held[key].patch(place) for key, place in self._keys(step))
                 held = {key: block for key, block in held.items() if self._last(key) > step}
 

@@ -17,13 +17,13 @@ from napari_medaka_kd.networks.warp import Registrar, affine, bending, contrast,
 from napari_medaka_kd.volumes.atomic import replace_file
 
 from ..fit import fit
-from ..stage import Batch, Learner, Run, Stage
+from ..stage import Batch, Batches, Learner, Run, Stage
 from .affine import align
 from .placement import Placement
 from .view import View, look
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from napari_medaka_kd.job import Job
@@ -138,17 +138,18 @@ def _network(seed: int) -> Registrar:
         return Registrar()
 
 
-def _pairs(posed: Sequence[_Pose], seed: int) -> Callable[[int], Iterator[Batch]]:
+def _pairs(posed: Sequence[_Pose], seed: int) -> Batches:
     """Batches of (aligned atlas, animal), as ``image`` and ``clean``."""
 
-    def play(first: int) -> Iterator[Batch]:
-        for step in count(first):
+    def play(first: int, every: int = 1) -> Iterator[Batch]:
+        for step in count(first, every):
             chosen = np.random.default_rng((seed, step, 3)).integers(len(posed), size=_ROWS)
             image = torch.cat([posed[number].atlas for number in chosen])
             clean = torch.cat([posed[number].view.image for number in chosen])
             nothing = torch.zeros(_ROWS, 1, 1, 1)
             yield Batch(
                 step=step,
+                number=step,
                 labelled=0,
                 image=image,
                 target=nothing.long() - 1,

@@ -88,7 +88,7 @@ class MeanTeacherLoss:
         with torch.no_grad():
             said = opinion(
                 (view.undone(logits), view.undone(features))
-                for view in self.views.of(batch.clean, batch.step)
+                for view in self.views.of(batch.clean, batch.number)
                 for logits, features in (self.teacher.with_features(view.image),)
             )
         return Opinion(batch.mixed(said.logits), batch.mixed(said.features), batch.mixed(said.sensitivity))
@@ -106,7 +106,7 @@ class MeanTeacherLoss:
 
     def _mined(self, logits: Tensor, said: Opinion, positive: Tensor, batch: Batch) -> Tensor:
         known, shaky = batch.target != IGNORE, said.sensitivity[:, 0]
-        weight = sample_weights(positive, known, shaky, self.settings.mining, (self.views.seed, batch.step))
+        weight = sample_weights(positive, known, shaky, self.settings.mining, (self.views.seed, batch.number))
         return mined(logits, said, self.settings.temperature, weight)
 
 

@@ -27,10 +27,10 @@ from ..batches import class_balance, side_by_side
 from ..fit import fit
 from ..losses import IGNORE, dice_ce, distillation
 from ..modalities import roles
-from ..stage import Batch, Learner, Run, Stage
+from ..stage import Batch, Batches, Learner, Run, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from napari_medaka_kd.job import Job
     from napari_medaka_kd.settings import DistilSettings
@@ -173,9 +173,7 @@ def mutual(settings: DistilSettings, lesson: Lesson, run: Run) -> Job[nn.Module]
     return lesson.student
 
 
-def _batches(
-    settings: DistilSettings, strategy: MutualSettings, target: Lesson, assistant: Lesson
-) -> Callable[[int], Iterator[Batch]]:
+def _batches(settings: DistilSettings, strategy: MutualSettings, target: Lesson, assistant: Lesson) -> Batches:
     """Target rows, the unlabelled ones last, and beside them the assistant's."""
     rows = strategy.assistants or settings.patches.batch
     patches = settings.patches.model_copy(update={"batch": rows})
