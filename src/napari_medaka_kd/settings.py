@@ -56,7 +56,10 @@ class FitSettings(Settings):
     """How any network is trained: the part that is the same for every strategy."""
 
     steps: int = knob(1000, "Steps", "Optimiser steps.", ge=1)
-    learning_rate: float = knob(3e-3, "Learning rate", "Peak of the one-cycle schedule.", gt=0)
+    learning_rate: float = knob(3e-3, "Learning rate", "Peak of the schedule.", gt=0)
+    schedule: Literal["one-cycle", "constant"] = knob(
+        "one-cycle", "Schedule", "After a tenth of the steps, on which the rate rises: one-cycle: it falls to the end."
+    )
     weight_decay: float = knob(1e-3, "Weight decay", "AdamW's.", ge=0)
     clip: float = knob(1.0, "Gradient clip", "Largest norm of the gradient.", gt=0)
     precision: Literal["auto", "float32", "bfloat16"] = knob(
@@ -65,6 +68,19 @@ class FitSettings(Settings):
     device: str = knob("auto", "Device", "auto, cpu, cuda, cuda:1, mps.")
     save_every: int = knob(100, "Save every", "Steps between two resumable saves.", ge=1)
     validate_every: int = knob(100, "Validate every", "Steps between two measurements.", ge=1)
+    patience: int = knob(
+        0,
+        "Patience",
+        "Measurements without a gain on known labels after which it ends in the best weights; 0: off.",
+        ge=0,
+    )
+    average: float = knob(
+        0.0,
+        "Average",
+        "Keep the moving average of the weights, with this share of itself a step: 0.999; 0: off.",
+        ge=0,
+        lt=1,
+    )
     accumulate: int = knob(
         1, "Accumulate", "Batches of one step, one after the other: as if the batch were so many times as large.", ge=1
     )

@@ -1,9 +1,16 @@
-"""A teacher that follows its student: each of its weights is a moving average of the student's."""
+"""Networks that follow others: each of their weights is a moving average of another's."""
 
 from __future__ import annotations
 
+import copy
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 
 def keep_share(steps: int, most: float) -> float:
@@ -35,3 +42,54 @@ def follow(teacher: nn.Module, student: nn.Module, steps: int, most: float = 0.9
             own[name].lerp_(theirs, 1 - keep_share(steps, most))
         else:
             own[name].copy_(theirs)
+
+
+class Averages:
+    """The moving averages of learners, to be kept in their stead; none where ``most`` is 0.
+
+    Parameters
+    ----------
+    learners
+        By name, on their device.
+    most
+        See :func:`keep_share`.
+
+    Attributes
+    ----------
+    networks
+        The averages, by names of their own.
+    """
+
+    def __init__(self, learners: Mapping[str, nn.Module], most: float) -> None:
+        self._most = most
+        self._pairs = [(net, copy.deepcopy(net).requires_grad_(requires_grad=False)) for net in learners.values()]
+        self._pairs = self._pairs if most else []
+        self.networks = {f"{name}, averaged": mean for name, (_, mean) in zip(learners, self._pairs, strict=False)}
+
+    def follow(self, steps: int) -> None:
+        """Take in the learners' weights after their ``steps``-th step."""
+        for learner, mean in self._pairs:
+            follow(mean, learner, steps, self._most)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Between the braces the learners have the averaged weights."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def take(self) -> None:
+        """Give the learners the averaged weights for good."""
+        for learner, mean in self._pairs:
+            learner.load_state_dict(mean.state_dict())
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for learner, mean in self._pairs:
+            theirs = mean.state_dict()
+            for name, tensor in learner.state_dict().items():
+                own = tensor.clone()
+                tensor.copy_(theirs[name])
+                theirs[name].copy_(own)

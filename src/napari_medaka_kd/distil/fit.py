@@ -14,25 +14,28 @@ from napari_medaka_kd.job import Job, Progress
 from napari_medaka_kd.networks.device import choose_device
 from napari_medaka_kd.volumes.atomic import replace_file
 
+from .ema import Averages
 from .metrics import FILE, KNOWN, STOP, STOPPED, Metrics
 from .state import Best, restore, save_state
-from .step import Stepper, one_cycle
+from .step import Stepper, constant, one_cycle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from napari_medaka_kd.settings import FitSettings
 
     from .stage import Batch, Run, Stage
+
+SCHEDULES = {"one-cycle": one_cycle, "constant": constant}
 
 
 def fit(stage: Stage, run: Run) -> Job[None]:
     """Train ``stage`` to its end, from where ``run`` left it.
 
     Killed between any two steps and called again, it ends in the same weights, bit for bit on a CPU: all that is
-    random is drawn from (seed, step), all that is not is saved. Where a file ``stop`` appears in the run's folder, it
-    ends after the step, in the weights that did best on the labels that it learns from.
+    random is drawn from (seed, step), all that is not is saved. Where a file ``stop`` appears in the run's folder, or
+    the figure on the labels that it learns from has not risen for as long as the settings' patience, it ends after the
+    step, in the weights that did best on these labels. Measured and kept are averaged weights, where they are wanted.
 
     Parameters
     ----------
@@ -46,47 +49,89 @@ def fit(stage: Stage, run: Run) -> Job[None]:
     UserError
         If a loss is not finite; names the term.
     """
-    settings, device = run.settings, choose_device(run.settings.device)
-    networks = {learner.name: learner.network for learner in stage.learners} | dict(stage.followers)
-    for network in networks.values():
-        network.to(device)
-    optimizers = {learner.name: _optimizer(learner.network, settings) for learner in stage.learners}
-    stepper = Stepper(tuple(networks.values()), device, settings, run.seed)
-    folder = run.folder / stage.name
-    first = restore(folder, networks, optimizers)
+    training = _Training(stage, run)
+    first = training.restore()
     known: dict[str, float] = {}
-    best = Best(folder, {learner.name: learner.network for learner in stage.learners})
-    (folder / STOPPED).unlink(missing_ok=True)
     yield Progress(stage.name, first, stage.steps)
-    with Metrics(folder / FILE, first) as metrics:
-        for step, parts in enumerate(_remaining(stage, first, settings), start=first):
-            if (run.folder / STOP).exists():
-                _take_best(folder, step, best)
+    with Metrics(training.folder / FILE, first) as metrics:
+        for step, parts in enumerate(_remaining(stage, first, run.settings), start=first):
+            if training.ends_early(step):
                 break
-            values: dict[str, float] = {}
-            rate = one_cycle(step, stage.steps, settings.learning_rate)
-            for learner in stage.learners:
-                values |= stepper.take(learner, parts, optimizers[learner.name], rate * learner.pace)
-            done = step + 1
-            stage.after_step(done)
-            if stage.validate and (done % settings.validate_every == 0 or done == stage.steps):
-                with stepper.autocast():
-                    values |= stage.validate()
-                best.offer(done, values.get(KNOWN, -1.0))
-            metrics.write(done, values)
+            values = training.step(step, parts)
+            metrics.write(step + 1, values)
             known = known | values
-            if done % settings.save_every == 0 or done == stage.steps:
-                save_state(folder, done, networks, optimizers)
-            yield Progress(stage.name, done, stage.steps, known)
-    for network in networks.values():
-        network.eval()
+            training.save(step + 1)
+            yield Progress(stage.name, step + 1, stage.steps, known)
+    training.end()
 
 
-def _take_best(folder: Path, step: int, best: Best) -> None:
-    """End early: the best weights so far, and a note of which they are."""
-    best.take()
-    folder.mkdir(parents=True, exist_ok=True)
-    replace_file(folder / STOPPED, json.dumps({"step": step, "weights_of_step": best.step or step}).encode())
+class _Training:
+    """The networks of a stage on their device, with all that is kept of them between steps."""
+
+    def __init__(self, stage: Stage, run: Run) -> None:
+        self.stage, self.run, self.folder = stage, run, run.folder / stage.name
+        device = choose_device(run.settings.device)
+        self.learners = {learner.name: learner.network for learner in stage.learners}
+        networks = self.learners | dict(stage.followers)
+        for network in networks.values():
+            network.to(device)
+        self.stepper = Stepper(tuple(networks.values()), device, run.settings, run.seed)
+        self.averages = Averages(self.learners, run.settings.average)
+        self.networks = networks | self.averages.networks
+        self.optimizers = {name: _optimizer(network, run.settings) for name, network in self.learners.items()}
+        self.best = Best(self.folder, self.learners)
+        self._early = False
+
+    def restore(self) -> int:
+        """How many steps were taken by then."""
+        (self.folder / STOPPED).unlink(missing_ok=True)
+        return restore(self.folder, self.networks, self.optimizers)
+
+    def ends_early(self, step: int) -> bool:
+        """Whether somebody, or the settings' patience, says so after ``step`` steps."""
+        settings = self.run.settings
+        weary = settings.patience > 0 and self.best.stale(step, settings.patience * settings.validate_every)
+        self._early = weary or (self.run.folder / STOP).exists()
+        if self._early:
+            save_state(self.folder, step, self.networks, self.optimizers)
+            note = {"step": step, "weights_of_step": self.best.step or step}
+            replace_file(self.folder / STOPPED, json.dumps(note).encode())
+        return self._early
+
+    def step(self, step: int, parts: tuple[Batch, ...]) -> dict[str, float]:
+        """Let each learner take its step, and measure where that is due; losses and figures."""
+        settings, values = self.run.settings, dict[str, float]()
+        rate = SCHEDULES[settings.schedule](step, self.stage.steps, settings.learning_rate)
+        for learner in self.stage.learners:
+            values |= self.stepper.take(learner, parts, self.optimizers[learner.name], rate * learner.pace)
+        self.averages.follow(step + 1)
+        self.stage.after_step(step + 1)
+        if self._is_due(step + 1, settings.validate_every):
+            values |= self._figures(step + 1)
+        return values
+
+    def save(self, done: int) -> None:
+        """Where that is due."""
+        if self._is_due(done, self.run.settings.save_every):
+            save_state(self.folder, done, self.networks, self.optimizers)
+
+    def end(self) -> None:
+        """Leave the learners in the weights that are kept."""
+        if not (self._early and self.best.take()):
+            self.averages.take()
+        for network in self.networks.values():
+            network.eval()
+
+    def _figures(self, done: int) -> dict[str, float]:
+        if self.stage.validate is None:
+            return {}
+        with self.averages.in_place(), self.stepper.autocast():
+            figures = dict(self.stage.validate())
+            self.best.offer(done, figures.get(KNOWN, -1.0))
+        return figures
+
+    def _is_due(self, done: int, every: int) -> bool:
+        return done % every == 0 or done == self.stage.steps
 
 
 def _remaining(stage: Stage, first: int, settings: FitSettings) -> Iterator[tuple[Batch, ...]]:

@@ -79,12 +79,18 @@ class Best:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             replace_file(self._file, save({key: t.detach().cpu().contiguous() for key, t in tensors.items()}))
 
-    def take(self) -> None:
-        """Give the networks the weights that were kept, if any were."""
-        if self._file.is_file():
-            kept = load(self._file.read_bytes())
-            for name, network in self._networks.items():
-                network.load_state_dict(_below(kept, f"{name}/"))
+    def take(self) -> bool:
+        """Give the networks the weights that were kept, if any were; whether that is so."""
+        if not self._file.is_file():
+            return False
+        kept = load(self._file.read_bytes())
+        for name, network in self._networks.items():
+            network.load_state_dict(_below(kept, f"{name}/"))
+        return True
+
+    def stale(self, step: int, steps: int) -> bool:
+        """Whether after ``step`` steps the last ``steps`` brought no gain; never where nothing was measured."""
+        return self.figure >= 0 and step - self.step >= steps
 
 
 def _state(network: nn.Module) -> dict[str, Tensor]:

@@ -92,6 +92,11 @@ def one_cycle(step: int, steps: int, peak: float) -> float:
     return peak * (0.01 + 0.99 * (1 + math.cos(math.pi * along)) / 2)
 
 
+def constant(step: int, steps: int, peak: float) -> float:
+    """The learning rate: up linearly over a tenth of the steps, then ``peak``."""
+    return peak * min(1.0, (step + 1) / max(1, steps // 10))
+
+
 class _Memory:
     """What ``networks`` remember of the batches they saw: each part of a step begins from the same."""
 
