@@ -31,6 +31,7 @@ EXTRAS = {
     "sklearn": "train",
     "monai": "train",
     "distributed": "cluster",
+    "tensorboard": "tensorboard",
     "onnx": "onnx",
     "onnxruntime": "onnx",
 }

@@ -84,6 +84,7 @@ class FitSettings(Settings):
     accumulate: int = knob(
         1, "Accumulate", "Batches of one step, one after the other: as if the batch were so many times as large.", ge=1
     )
+    tensorboard: bool = knob(False, "TensorBoard", "Write event files into the run's folder, beside metrics.csv.")
 
 
 class PatchSettings(Settings):

@@ -1,12 +1,15 @@
 """What the loop makes of a step: a batch in parts is the whole one, and norms remember what it would leave."""
 
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
 
 from napari_medaka_kd.distil.fit import fit
+from napari_medaka_kd.distil.metrics import read_metrics
 from napari_medaka_kd.distil.stage import Learner, Stage
+from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import drain
 
 STEPS = 4
@@ -77,3 +80,25 @@ def test_a_training_in_parts_that_is_cancelled_ends_in_the_same_bits(toy, tmp_pa
     assert next(job).done == 2
     drain(job)
     assert toy.alike(network, wanted)
+
+
+def test_event_files_hold_what_the_metrics_do(toy, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for steps in (2, STEPS):  # interrupted after 2
+        for progress in (job := trained(toy, tmp_path, norm_and_line(), fours(toy), tensorboard=True)):
+            if progress.done == steps:
+                job.close()
+                break
+    events = EventAccumulator(str(tmp_path / "lesson" / "events")).Reload()
+    told = [(event.step, event.value) for event in events.Scalars("pupil_size")]
+    rows = read_metrics(tmp_path / "lesson" / "metrics.csv")
+    assert [step for step, _ in told] == [1, 2, 3, 4]
+    assert [value for _, value in told] == pytest.approx([value for *_, value in rows], rel=1e-4)
+
+
+def test_event_files_without_tensorboard_are_refused_in_two_sentences(toy, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UserError, match=r"needs .*tensorboard.*not installed. .*pip install"):
+        drain(trained(toy, tmp_path, norm_and_line(), fours(toy), tensorboard=True))

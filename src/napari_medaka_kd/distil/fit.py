@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from napari_medaka_kd.job import Job, Progress
-from napari_medaka_kd.networks.device import choose_device
+from napari_medaka_kd.networks.device import choose_device, lay_out
 from napari_medaka_kd.volumes.atomic import replace_file
 
 from .ema import Averages
-from .metrics import FILE, KNOWN, STOP, STOPPED, Metrics
+from .metrics import KNOWN, STOP, STOPPED
+from .record import recorded
 from .state import Best, restore, save_state
 from .step import Stepper, constant, one_cycle
 
@@ -53,12 +54,12 @@ def fit(stage: Stage, run: Run) -> Job[None]:
     first = training.restore()
     known: dict[str, float] = {}
     yield Progress(stage.name, first, stage.steps)
-    with Metrics(training.folder / FILE, first) as metrics:
+    with recorded(training.folder, first, run.settings.tensorboard) as tell:
         for step, parts in enumerate(_remaining(stage, first, run.settings), start=first):
             if training.ends_early(step):
                 break
             values = training.step(step, parts)
-            metrics.write(step + 1, values)
+            tell(step + 1, values)
             known = known | values
             training.save(step + 1)
             yield Progress(stage.name, step + 1, stage.steps, known)
@@ -74,7 +75,7 @@ class _Training:
         self.learners = {learner.name: learner.network for learner in stage.learners}
         networks = self.learners | dict(stage.followers)
         for network in networks.values():
-            network.to(device)
+            lay_out(network, device)
         self.stepper = Stepper(tuple(networks.values()), device, run.settings, run.seed)
         self.averages = Averages(self.learners, run.settings.average)
         self.networks = networks | self.averages.networks

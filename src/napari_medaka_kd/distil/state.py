@@ -53,9 +53,10 @@ def restore(folder: Path, networks: Mapping[str, nn.Module], optimizers: Mapping
         network.load_state_dict(_below(tensors, f"network/{name}/"))
     for name, optimizer in optimizers.items():
         moments: dict[int, dict[str, Tensor]] = {}
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         for key, tensor in _below(tensors, f"optimizer/{name}/").items():
             place, moment = key.split("/")
-            moments.setdefault(int(place), {})[moment] = tensor
+            moments.setdefault(int(place), {})[moment] = _laid_out_as(weights[int(place)], tensor)
         optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
     return int(tensors["done"])
 
@@ -95,6 +96,11 @@ class Best:
 
 def _state(network: nn.Module) -> dict[str, Tensor]:
     return dict(network.state_dict())
+
+
+def _laid_out_as(weight: Tensor, moment: Tensor) -> Tensor:
+    """``moment``, in memory in the order of ``weight`` where it has its shape: else each step would reorder it."""
+    return torch.empty_like(weight).copy_(moment).detach() if moment.shape == weight.shape else moment
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
