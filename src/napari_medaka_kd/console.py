@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from . import processes
 from .background import recorder
 from .errors import UserError
 from .job import Job, Progress, drain
@@ -42,6 +43,8 @@ _WORTH_A_LINE = 2.0  # seconds after which a finished thing is remembered above 
 
 def play(job: Job[T]) -> T:
     """Run ``job`` while showing how far it is: on standard error, or as a task to the window that began it."""
+    if not processes.first():
+        return drain(job)
     tell = recorder()
     if tell is not None:
         return drain(job, tell)
@@ -54,7 +57,8 @@ def play(job: Job[T]) -> T:
 
 def say(text: str, data: object, as_json: bool) -> None:
     """The result of a verb: ``text`` for people, or ``data`` as the one and last line of JSON."""
-    typer.echo(json.dumps(plain(data)) if as_json else text)
+    if processes.first():
+        typer.echo(json.dumps(plain(data)) if as_json else text)
 
 
 @contextmanager

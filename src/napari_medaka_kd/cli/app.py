@@ -7,6 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from napari_medaka_kd import processes
+from napari_medaka_kd.console import plain_failures
+from napari_medaka_kd.errors import UserError
+
 app = typer.Typer(
     name="medaka-kd",
     help="Organs of small animals in micro-CT: a teacher proposes, you judge, a student learns.",
@@ -14,6 +18,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+_SHARED = ("train", "distil")
+
+
+@app.callback()
+def _main(context: typer.Context) -> None:
+    """Refuse to do under torchrun, several times over, what processes cannot share."""
+    verb = context.invoked_subcommand
+    if processes.count() > 1 and verb not in _SHARED:
+        with plain_failures(as_json=False):
+            raise UserError(f"{verb!r} cannot be shared by {processes.count()} processes.", "Run it without torchrun.")
+
 
 ProjectFolder = Annotated[Path, typer.Argument(metavar="PROJECT", help="Folder of the project.")]
 Json = Annotated[bool, typer.Option("--json", help="End with one line of JSON.")]

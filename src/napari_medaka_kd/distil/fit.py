@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from napari_medaka_kd import processes
 from napari_medaka_kd.job import Job, Progress
 from napari_medaka_kd.networks.device import choose_device, lay_out
 from napari_medaka_kd.volumes.atomic import replace_file
 
+from . import together
 from .ema import Averages
 from .metrics import KNOWN, STOP, STOPPED
 from .record import recorded
-from .state import Best, restore, save_state
+from .state import Best, kept_state, restore, save_state
 from .step import Stepper, constant, one_cycle
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ def fit(stage: Stage, run: Run) -> Job[None]:
     random is drawn from (seed, step), all that is not is saved. Where a file ``stop`` appears in the run's folder, or
     the figure on the labels that it learns from has not risen for as long as the settings' patience, it ends after the
     step, in the weights that did best on these labels. Measured and kept are averaged weights, where they are wanted.
+
+    Under torchrun each process has its share of a step's batches, and all end in the same weights: those of one process
+    that has all of them, but for rounding. The first alone saves, measures and hears ``stop``.
 
     Parameters
     ----------
@@ -71,7 +76,7 @@ class _Training:
 
     def __init__(self, stage: Stage, run: Run) -> None:
         self.stage, self.run, self.folder = stage, run, run.folder / stage.name
-        device = choose_device(run.settings.device)
+        device = choose_device(together.own_device(run.settings.device))
         self.learners = {learner.name: learner.network for learner in stage.learners}
         networks = self.learners | dict(stage.followers)
         for network in networks.values():
@@ -85,16 +90,20 @@ class _Training:
 
     def restore(self) -> int:
         """How many steps were taken by then."""
-        (self.folder / STOPPED).unlink(missing_ok=True)
-        return restore(self.folder, self.networks, self.optimizers)
+        if processes.first():
+            (self.folder / STOPPED).unlink(missing_ok=True)
+        first = restore(together.told(kept_state(self.folder)), self.networks, self.optimizers)
+        together.alike(tuple(self.networks.values()))
+        return first
 
     def ends_early(self, step: int) -> bool:
         """Whether somebody, or the settings' patience, says so after ``step`` steps."""
         settings = self.run.settings
         weary = settings.patience > 0 and self.best.stale(step, settings.patience * settings.validate_every)
-        self._early = weary or (self.run.folder / STOP).exists()
-        if self._early:
-            save_state(self.folder, step, self.networks, self.optimizers)
+        self._early = together.agreed(weary or (self.run.folder / STOP).exists())
+        if self._early and processes.first():
+            if weary:
+                save_state(self.folder, step, self.networks, self.optimizers)
             note = {"step": step, "weights_of_step": self.best.step or step}
             replace_file(self.folder / STOPPED, json.dumps(note).encode())
         return self._early
@@ -113,18 +122,19 @@ class _Training:
 
     def save(self, done: int) -> None:
         """Where that is due."""
-        if self._is_due(done, self.run.settings.save_every):
+        if processes.first() and self._is_due(done, self.run.settings.save_every):
             save_state(self.folder, done, self.networks, self.optimizers)
 
     def end(self) -> None:
         """Leave the learners in the weights that are kept."""
         if not (self._early and self.best.take()):
             self.averages.take()
+        together.alike(tuple(self.learners.values()))
         for network in self.networks.values():
             network.eval()
 
     def _figures(self, done: int) -> dict[str, float]:
-        if self.stage.validate is None:
+        if self.stage.validate is None or not processes.first():
             return {}
         with self.averages.in_place(), self.stepper.autocast():
             figures = dict(self.stage.validate())
@@ -136,10 +146,13 @@ class _Training:
 
 
 def _remaining(stage: Stage, first: int, settings: FitSettings) -> Iterator[tuple[Batch, ...]]:
-    """The parts of each step that is left."""
-    batches = stage.batches(first * settings.accumulate) if first < stage.steps else iter(())
+    """The parts of each step that is left, as far as they are this process's: those of all are dealt out by turns."""
+    share = together.share_of(settings.accumulate)
+    if first == stage.steps:
+        return
+    batches = stage.batches(first * settings.accumulate + processes.number(), processes.count())
     for step in range(first, stage.steps):
-        yield tuple(replace(part, step=step) for part in islice(batches, settings.accumulate))
+        yield tuple(replace(part, step=step) for part in islice(batches, share))
 
 
 def _optimizer(network: nn.Module, settings: FitSettings) -> torch.optim.Optimizer:

@@ -40,15 +40,22 @@ def save_state(
     replace_file(folder / STATE, save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}))
 
 
-def restore(folder: Path, networks: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer]) -> int:
-    """Bring ``networks`` and ``optimizers`` to where :func:`save_state` left them; how many steps were taken by then.
-
-    Returns 0, and changes nothing, where nothing was saved.
-    """
+def kept_state(folder: Path) -> bytes | None:
+    """What :func:`save_state` left in ``folder``; ``None`` where that is nothing."""
     file = folder / STATE
-    if not file.is_file():
+    return file.read_bytes() if file.is_file() else None
+
+
+def restore(
+    kept: bytes | None, networks: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer]
+) -> int:
+    """Bring ``networks`` and ``optimizers`` to where they were ``kept``; how many steps were taken by then.
+
+    Returns 0, and changes nothing, where nothing was.
+    """
+    if kept is None:
         return 0
-    tensors = load(file.read_bytes())
+    tensors = load(kept)
     for name, network in networks.items():
         network.load_state_dict(_below(tensors, f"network/{name}/"))
     for name, optimizer in optimizers.items():

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, distributed
 
 from napari_medaka_kd import processes
+from napari_medaka_kd.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +50,30 @@ def add_up_gradients(network: nn.Module, more: Sequence[Tensor] = ()) -> None:
     for weight, count in zip(weights, given.tolist(), strict=True):
         if not count:
             weight.grad = None
+
+
+def own_device(wanted: str) -> str:
+    """``wanted``; where several processes want a GPU, each of a machine has one of its own."""
+    if processes.count() == 1 or wanted not in ("auto", "cuda") or not torch.cuda.is_available():
+        return wanted
+    return f"cuda:{processes.on_this_machine()}"
+
+
+def share_of(parts: int) -> int:
+    """How many of the ``parts`` of a step each process has.
+
+    Raises
+    ------
+    UserError
+        If they cannot be shared out evenly.
+    """
+    count = processes.count()
+    if parts % count:
+        raise UserError(
+            f"{count} processes cannot share a step of fit.accumulate={parts}.",
+            f"Set fit.accumulate to {count} or a multiple of it; a process has patches.batch patches at a time.",
+        )
+    return parts // count
 
 
 def agreed(word: bool) -> bool:

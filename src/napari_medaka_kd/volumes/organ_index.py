@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from napari_medaka_kd import processes
 from napari_medaka_kd.errors import InvalidVolume
 
 from .atomic import replace_file
@@ -201,7 +202,8 @@ def index_beside(folder: Path, labels: Volume) -> OrganIndex:
     if index is None:
         index = count_organs(labels)
         with suppress(OSError):  # a disk that takes nothing costs a pass each time
-            keep_index(folder, index)
+            if processes.first():
+                keep_index(folder, index)
     return index
 
 

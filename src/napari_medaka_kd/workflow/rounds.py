@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_medaka_kd import processes
+from napari_medaka_kd.distil import together
 from napari_medaka_kd.quality.record import FILE, open_record
 from napari_medaka_kd.settings import DistilSettings, QualitySettings, SegmentSettings, SelfTrainingSettings
 from napari_medaka_kd.turns import project_knobs
@@ -38,12 +40,19 @@ def distil(project: Project, name: str, teacher: str, settings: DistilSettings) 
         return (yield from distil_from_scans(project, name, settings, teacher))
     for number in range(1, settings.strategy.rounds):
         between = f"{name}-{number}"
-        if between not in project.checkpoints:
+        if not together.agreed(between in project.checkpoints):
             yield from distil_once(project, between, teacher, settings)
-        cases = [case for case in project.cases if not case.held_out and (case.folder / FILE).is_file()]
-        slab = open_record(cases[0].folder, project.schema).slab
-        yield from segment(project, between, SegmentSettings(), [case.id for case in cases])
-        judging = project_knobs(QualitySettings, project.folder, "score").model_copy(update={"slab": slab})
-        yield from score(project, between, judging, [case.id for case in cases])
+        if processes.first():
+            yield from _judged(project, between)
+        together.wait()
         teacher = between
     return (yield from distil_once(project, name, teacher, settings))
+
+
+def _judged(project: Project, checkpoint: str) -> Job[None]:
+    """Let ``checkpoint`` propose for the cases that have been scored, and score what it says."""
+    cases = [case for case in project.cases if not case.held_out and (case.folder / FILE).is_file()]
+    slab = open_record(cases[0].folder, project.schema).slab
+    yield from segment(project, checkpoint, SegmentSettings(), [case.id for case in cases])
+    judging = project_knobs(QualitySettings, project.folder, "score").model_copy(update={"slab": slab})
+    yield from score(project, checkpoint, judging, [case.id for case in cases])

@@ -6,6 +6,7 @@ import json
 import shutil
 from typing import TYPE_CHECKING
 
+from napari_medaka_kd import processes
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.project import MANUAL, REVIEWED
 from napari_medaka_kd.volumes.atomic import replace_file
@@ -37,11 +38,12 @@ def training_folder(project: Project, verb: str, name: str, settings: Settings, 
     folder = project.folder / "runs" / f"{verb}-{name}"
     asked = json.dumps({"settings": settings.model_dump(mode="json"), "facts": facts}, indent=1, sort_keys=True)
     file = folder / "asked.json"
-    if folder.exists() and not (file.is_file() and file.read_text("utf-8") == asked):
-        shutil.rmtree(folder)
-    if not folder.exists():
-        folder.mkdir(parents=True)
-        replace_file(file, asked.encode())
+    if processes.first():
+        if folder.exists() and not (file.is_file() and file.read_text("utf-8") == asked):
+            shutil.rmtree(folder)
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            replace_file(file, asked.encode())
     return folder
 
 

@@ -6,6 +6,8 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING
 
+from napari_medaka_kd import processes
+from napari_medaka_kd.distil import together
 from napari_medaka_kd.distil.batches import Diet, Source
 from napari_medaka_kd.distil.lesson import Lesson
 from napari_medaka_kd.distil.metrics import STOP, STOPPED
@@ -62,7 +64,7 @@ def train(project: Project, name: str, settings: TrainSettings, cases: Sequence[
     members = list(network.members) if isinstance(network, Ensemble) else [network]
     folds = left_out([case.id for case in chosen], len(members))
     for number, (member, fold) in enumerate(zip(members, folds, strict=True)):
-        if number and _never_began(folder, f"{name}-{number}"):
+        if number and together.agreed(_never_began(folder, f"{name}-{number}")):
             members, folds = members[:number], folds[:number]
             break
         seen = tuple(labelled_source(case) for case in chosen if case.id not in fold)
@@ -145,10 +147,13 @@ def watch_over(project: Project, diet: Diet, teacher: nn.Module | None = None, m
 
 
 def keep(card: Checkpoint, network: nn.Module, project: Project, folder: Path) -> Checkpoint:
-    """Save the checkpoint; whoever asked the run to stop has been heard."""
-    kept = card.save(network, project.checkpoint(card.name))
-    (folder / STOP).unlink(missing_ok=True)
-    return kept
+    """Save the checkpoint, from the first process alone; whoever asked the run to stop has been heard."""
+    place = project.checkpoint(card.name)
+    if processes.first():
+        card.save(network, place)
+        (folder / STOP).unlink(missing_ok=True)
+    together.wait()
+    return Checkpoint.open(place)
 
 
 def _never_began(folder: Path, stage: str) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_medaka_kd import processes
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import Progress
 from napari_medaka_kd.networks.warp import Registrar, affine, bending, contrast, local_correlation, warp
@@ -125,7 +126,8 @@ def _posed(
         view = look(target.image, target.body, settings.grid)
         if target.case not in aligned:
             aligned[target.case] = align(atlas.view.image, view.image, settings.mirror)
-            _keep(folder, aligned)
+            if processes.first():
+                _keep(folder, aligned)
         matrix = aligned[target.case]
         posed.append(_Pose(view, matrix, affine(atlas.view.image, matrix[None], view.image.shape[2:])))
     yield Progress("align", len(targets), len(targets))
