@@ -25,7 +25,7 @@ check: .venv/.ready-dev  ## style, types, layers, architecture
 	.venv/bin/lint-imports --no-logo --no-cache
 	.venv/bin/python -m pytest -q tests/test_architecture.py
 
-bench: .venv/.ready-dev  ## the demo with three seeds, the window, opening, converting, segmenting, patches; two hours on two cores
+bench: .venv/.ready-dev  ## the demo with three seeds, the window, opening, converting, segmenting, training, patches; two hours on two cores
 	.venv/bin/python benchmarks/demo_seeds.py --seeds 0 1 2
 	tools/screen.sh .venv/bin/python benchmarks/stalls.py
 	tools/screen.sh .venv/bin/python benchmarks/reviewing.py
@@ -36,6 +36,7 @@ bench: .venv/.ready-dev  ## the demo with three seeds, the window, opening, conv
 	.venv/bin/python benchmarks/inference.py --folder medaka-bench --scene fish
 	.venv/bin/python benchmarks/forecast.py --rounds 3
 	.venv/bin/python benchmarks/verdicts.py --verdicts 1000000
+	.venv/bin/python benchmarks/training_cost.py
 	.venv/bin/python benchmarks/patches.py --arms ours zarr-python "MONAI PersistentDataset" "MONAI CacheDataset"
 
 # Strategy and data set of each claim, with its seeds.

@@ -16,6 +16,7 @@ from napari_medaka_kd.networks.device import choose_device, lay_out
 from napari_medaka_kd.volumes.atomic import replace_file
 
 from . import together
+from .ahead import made_ahead
 from .ema import Averages
 from .metrics import KNOWN, STOP, STOPPED
 from .record import recorded
@@ -150,7 +151,8 @@ def _remaining(stage: Stage, first: int, settings: FitSettings) -> Iterator[tupl
     share = together.share_of(settings.accumulate)
     if first == stage.steps:
         return
-    batches = stage.batches(first * settings.accumulate + processes.number(), processes.count())
+    numbered = stage.batches(first * settings.accumulate + processes.number(), processes.count())
+    batches = made_ahead(islice(numbered, (stage.steps - first) * share))
     for step in range(first, stage.steps):
         yield tuple(replace(part, step=step) for part in islice(batches, share))
 

@@ -86,6 +86,8 @@ class Learner:
 
     Attributes
     ----------
+    losses
+        The terms of a batch, of the same names for every batch.
     pace
         Its learning rate, as a share of the training's.
     """
