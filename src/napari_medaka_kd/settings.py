@@ -57,9 +57,7 @@ class FitSettings(Settings):
 
     steps: int = knob(1000, "Steps", "Optimiser steps.", ge=1)
     learning_rate: float = knob(3e-3, "Learning rate", "Peak of the schedule.", gt=0)
-    schedule: Literal["one-cycle", "constant"] = knob(
-        "one-cycle", "Schedule", "After a tenth of the steps, on which the rate rises: one-cycle: it falls to the end."
-    )
+    schedule: Literal["one-cycle", "constant"] = knob("one-cycle", "Schedule", "How the rate goes on after its rise.")
     weight_decay: float = knob(1e-3, "Weight decay", "AdamW's.", ge=0)
     clip: float = knob(1.0, "Gradient clip", "Largest norm of the gradient.", gt=0)
     precision: Literal["auto", "float32", "bfloat16"] = knob(
@@ -68,22 +66,9 @@ class FitSettings(Settings):
     device: str = knob("auto", "Device", "auto, cpu, cuda, cuda:1, mps.")
     save_every: int = knob(100, "Save every", "Steps between two resumable saves.", ge=1)
     validate_every: int = knob(100, "Validate every", "Steps between two measurements.", ge=1)
-    patience: int = knob(
-        0,
-        "Patience",
-        "Measurements without a gain on known labels after which it ends in the best weights; 0: off.",
-        ge=0,
-    )
-    average: float = knob(
-        0.0,
-        "Average",
-        "Keep the moving average of the weights, with this share of itself a step: 0.999; 0: off.",
-        ge=0,
-        lt=1,
-    )
-    accumulate: int = knob(
-        1, "Accumulate", "Batches of one step, one after the other: as if the batch were so many times as large.", ge=1
-    )
+    patience: int = knob(0, "Patience", "Measurements without a gain on known labels until it ends; 0: off.", ge=0)
+    average: float = knob(0.0, "Average", "Keep the weights' moving average, as 0.999; 0: off.", ge=0, lt=1)
+    accumulate: int = knob(1, "Accumulate", "Batches of one step, one after the other, as of one large one.", ge=1)
     tensorboard: bool = knob(False, "TensorBoard", "Write event files into the run's folder, beside metrics.csv.")
 
 
