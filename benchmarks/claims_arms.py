@@ -165,6 +165,8 @@ SELF_TRAINING = Claim(
         "control, CutMix 0.5": _control(0.5),
         **{title: _filtered(arm, arm == "qc_kd") for arm, title in STUDENTS.items()},
         "student, all pseudo-labels and soft answers": _filtered("all", True),
+        "student, weighed by the quality classifier": _filtered("weighed", False),
+        "student, weighed, and soft answers": _filtered("weighed", True),
     },
     references=("teacher", "control: labels only, same compute", "control, CutMix 0.5", STUDENTS["random"]),
     facts=_quality,

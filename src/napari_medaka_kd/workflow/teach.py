@@ -95,7 +95,7 @@ def distil_once(
     card = Checkpoint.open(project.checkpoint(teacher))
     card.require_schema(project.schema)
     card.require_organs("learning from its proposals")
-    trust = acceptance(project, teacher) if trust is None else trust
+    trust = trust or _believed(project, teacher, settings)
     labelled = training_cases(project)
     unlabelled = [case for case in project.cases if case.id in trust.values and not case.held_out]
     told = _told(card, unlabelled, settings)
@@ -204,6 +204,13 @@ def student_looks(teacher: Looks) -> NetworkSettings:
     if isinstance(teacher, ForeignSettings):
         return NetworkSettings(dimensions=teacher.dimensions, coordinates=teacher.coordinates)
     return teacher.model_copy(update={"members": 1})
+
+
+def _believed(project: Project, teacher: str, settings: DistilSettings) -> Trust:
+    strategy = settings.strategy
+    return acceptance(
+        project, teacher, weighed=isinstance(strategy, SelfTrainingSettings) and strategy.unreviewed == "weighed"
+    )
 
 
 def _require_fitting(looks: NetworkSettings, card: Checkpoint, settings: DistilSettings) -> None:

@@ -56,13 +56,18 @@ class Trust:
         return hashlib.sha256(repr((self.slab, rows, *finer)).encode()).hexdigest()
 
 
-def acceptance(project: Project, teacher: str) -> Trust:
+def acceptance(project: Project, teacher: str, weighed: bool = False) -> Trust:
     """What verdicts and quality scores say of ``teacher``'s label maps of the cases without a person's labels.
 
     Accepted or corrected: believed. Rejected: not. Unreviewed, or unsure: as far as the classifier thinks it
     acceptable, from the threshold on that random verdicts have proven; while they have not, from its own or not at all,
     as the project's settings say. A person's word always overrules the classifier's, a finer one a coarser. What was
     corrected in another checkpoint's proposals is believed until somebody speaks of it here.
+
+    Parameters
+    ----------
+    weighed
+        The unreviewed are believed as far as their score, whatever it is.
 
     Raises
     ------
@@ -76,7 +81,8 @@ def acceptance(project: Project, teacher: str) -> Trust:
     settings, rule = review_settings(project), stop_rule(project, teacher)
     values, slabs = {}, {}
     for case, record in records.items():
-        believed = replace(record, threshold=accept_from(settings, rule, record.threshold))
+        threshold = 0.0 if weighed else accept_from(settings, rule, record.threshold)
+        believed = replace(record, threshold=threshold)
         weighing = _Weighing(cases[case], believed, standing, painted.get(case, ()))
         values[case] = weighing.values()
         if weighing.finer:
