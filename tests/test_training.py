@@ -12,7 +12,7 @@ import pytest
 from napari_medaka_kd.distil.metrics import KNOWN, ORGAN, PREVIEW, TEACHER, Metrics
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import drain
-from napari_medaka_kd.networks.checkpoint import Checkpoint
+from napari_medaka_kd.networks.checkpoint import EARLY, Checkpoint
 from napari_medaka_kd.project import open_project
 from napari_medaka_kd.settings import (
     DistilSettings,
@@ -242,3 +242,18 @@ def test_steps_are_those_that_were_asked_for(project):
 def test_following_a_training_loads_no_torch():
     code = "import sys, napari_medaka_kd.workflow.training; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_teacher_keeps_what_it_was_early_whenever_its_training_was_interrupted(project):
+    whole, broken = knobs(members=2), knobs(members=2, save_every=1)
+    drain(train(project, "whole", whole))
+    job = train(project, "broken", broken)
+    next(report for report in job if (report.doing, report.done) == ("broken-1", 1))
+    job.close()
+    drain(train(project, "broken", broken))
+    one, other = (project.checkpoint(name) for name in ("whole", "broken"))
+    early = Checkpoint.open(one / EARLY)
+    assert early.left_out == Checkpoint.open(one).left_out
+    mine, theirs, late = (Checkpoint.open(at).load(at).state_dict() for at in (one / EARLY, other / EARLY, one))
+    assert all((mine[key] == theirs[key]).all() for key in mine)
+    assert any((mine[key] != late[key]).any() for key in mine)

@@ -54,7 +54,7 @@ def teacher(number, scan):
 
 @pytest.fixture(scope="module")
 def learned():
-    return drain(learn_quality(ANIMALS, teacher, ORGANS, SETTINGS))
+    return drain(learn_quality(ANIMALS, (teacher,), ORGANS, SETTINGS))
 
 
 def halved(classes):
@@ -151,7 +151,7 @@ def test_what_was_never_fitted_cannot_be_saved(learned, tmp_path):
 
 @pytest.fixture(scope="module")
 def with_critic():
-    return drain(learn_quality(ANIMALS[:2], teacher, ORGANS, SETTINGS.model_copy(update={"critic_steps": 2})))
+    return drain(learn_quality(ANIMALS[:2], (teacher,), ORGANS, SETTINGS.model_copy(update={"critic_steps": 2})))
 
 
 def test_with_a_critic_its_opinion_is_one_more_number(with_critic, tmp_path):
@@ -166,7 +166,7 @@ def test_disagreement_counts_against_an_organ_for_who_learned_from_it_and_for_no
         classes, doubt = teacher(number, scan)
         return classes, doubt, doubt
 
-    again = drain(learn_quality(ANIMALS, looking_again, ORGANS, SETTINGS))
+    again = drain(learn_quality(ANIMALS, (looking_again,), ORGANS, SETTINGS))
     again.save(tmp_path)
     again = Quality.open(tmp_path)
     agreed, torn = (
@@ -215,7 +215,7 @@ def test_a_teacher_that_finds_nothing_now_and_then_is_no_obstacle():
         classes, doubt = teacher(number, scan)
         return (classes * 0, doubt) if np.abs(scan - ANIMALS[number].image).mean() > 6 else (classes, doubt)
 
-    assert drain(learn_quality(ANIMALS, forgetful, ORGANS, SETTINGS)).classifier.examples > 4
+    assert drain(learn_quality(ANIMALS, (forgetful,), ORGANS, SETTINGS)).classifier.examples > 4
 
 
 def test_a_teacher_that_finds_nothing_at_all_is_named():
@@ -223,7 +223,7 @@ def test_a_teacher_that_finds_nothing_at_all_is_named():
         return np.zeros(scan.shape, np.int64), np.zeros(scan.shape, np.uint8)
 
     with pytest.raises(UserError, match="finds no organ"):
-        drain(learn_quality(ANIMALS, blind, ORGANS, SETTINGS.model_copy(update={"copies": 4})))
+        drain(learn_quality(ANIMALS, (blind,), ORGANS, SETTINGS.model_copy(update={"copies": 4})))
 
 
 def test_one_small_animal_is_enough_to_begin_with():
@@ -233,7 +233,7 @@ def test_one_small_animal_is_enough_to_begin_with():
     def right(number, scan):
         return only, np.zeros(only.shape, np.uint8)
 
-    quality = drain(learn_quality([Labelled(animal.image, only, animal.body)], right, ORGANS, settings))
+    quality = drain(learn_quality([Labelled(animal.image, only, animal.body)], (right,), ORGANS, settings))
     assert quality.classifier.examples == 2
 
 
@@ -335,7 +335,7 @@ def anatomical():
 @pytest.fixture(scope="module")
 def with_anatomy():
     settings = SETTINGS.model_copy(update={"critic_steps": 2})
-    return drain(learn_quality(ANIMALS, teacher, ORGANS, settings, anatomical()))
+    return drain(learn_quality(ANIMALS, (teacher,), ORGANS, settings, anatomical()))
 
 
 def test_anatomy_joins_the_evidence_and_is_kept_with_it(with_anatomy, tmp_path):
@@ -403,3 +403,18 @@ def test_a_record_keeps_the_broken_rules_and_an_older_one_has_none(tmp_path):
     del data["flags"]
     (tmp_path / FILE).write_text(json.dumps(data))
     assert open_record(tmp_path, SCHEMA) == RECORD
+
+
+def test_the_critic_has_lessons_of_the_early_teacher_and_the_classifier_none():
+    asked = []
+
+    def told(who):
+        def answer(number, scan):
+            asked.append(who)
+            return teacher(number, scan)
+
+        return answer
+
+    drain(learn_quality(ANIMALS, (told("late"), told("early")), ORGANS, SETTINGS))
+    by_copy = [asked[first] for first in range(0, len(asked), len(ANIMALS))]
+    assert by_copy == ["late"] * 4 + ["early"] + ["late"] * 3

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 _FORMAT_OF_ORGANS = 1  # what these cards say did not change since
+EARLY = "early"  # in a teacher's folder: what it was early in its training; a checkpoint, too
 WEIGHTS, CARD = "weights.safetensors", "checkpoint.json"
 _CARD_BYTES = 10_000_000
 

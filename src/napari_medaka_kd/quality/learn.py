@@ -49,7 +49,7 @@ class Labelled:
 
 def learn_quality(
     animals: Sequence[Labelled],
-    predict: Predict,
+    answers: Sequence[Predict],
     organs: int,
     settings: QualitySettings,
     anatomy: Anatomy | None = None,
@@ -58,16 +58,17 @@ def learn_quality(
 
     Parameters
     ----------
-    predict
-        The teacher's answer to a scan of the animal of that number; best given by members that never saw it.
+    answers
+        The teacher's answer to a scan of the animal of that number, best given by members that never saw it; and, if it
+        is known, what it would have said early in its training.
     anatomy
         Rules with the facts of these very animals, in their order. Each is compared with the others only, where there
         are others.
 
     The examples are the teacher's answers to copies of the animals that are ever more bent and distorted. The critic
-    learns from every other one, half of these with further faults; the classifier from the rest, without made-up
-    faults: the critic's answers to its own lessons would be too good to weigh, and a fault painted over a confident
-    answer would teach that confidence means nothing.
+    learns from every other one: of these half have further faults, a quarter is by the early teacher. The classifier
+    learns from the rest, without made-up faults: the critic's answers to its own lessons would be too good to weigh,
+    and a fault painted over a confident answer would teach that confidence means nothing.
 
     Raises
     ------
@@ -79,6 +80,7 @@ def learn_quality(
     trials: list[_Example] = []
     for copy in range(settings.copies):
         yield Progress("make examples of good and bad organs", copy, settings.copies)
+        predict = answers[-1 if copy % 8 == 4 else 0]
         made = [_example(animal, number, copy, predict, settings) for number, animal in enumerate(animals)]
         (trials if copy % 2 else lessons).extend(made)
     critic = None

@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import Job, Progress
-from napari_medaka_kd.networks.checkpoint import Checkpoint
+from napari_medaka_kd.networks.checkpoint import EARLY, Checkpoint
 from napari_medaka_kd.networks.foreign import ForeignSettings, is_blended
 from napari_medaka_kd.networks.inputs import rescaled
 from napari_medaka_kd.quality.facts import look_at
@@ -185,13 +185,20 @@ def _learned(project: Project, card: Checkpoint, settings: QualitySettings, prop
             f"None of the animals that {card.name!r} learned from is labelled in this project.",
             "The quality classifier learns from labelled animals: add one with --labels, and train.",
         )
-    predict = Unseen(project, card, cases, asking)
+    answers = [Unseen(one, folder, cases, asking) for one, folder in _stages(project, card)]
     animals = [Overview.of(case).labelled() for case in cases]
     small = settings.model_copy(update={"slab": Overview.of(cases[0]).slab(settings.slab)})
     anatomy = anatomy_of(project, cases)
-    quality = yield from learn_quality(animals, predict, project.schema.classes - 1, small, anatomy)
+    quality = yield from learn_quality(animals, answers, project.schema.classes - 1, small, anatomy)
     quality.save(folder)
     return quality
+
+
+def _stages(project: Project, card: Checkpoint) -> list[tuple[Checkpoint, Path]]:
+    """A teacher, and what it was early in its training, if that was kept; each with its folder."""
+    folder = project.checkpoint(card.name)
+    early = folder / EARLY
+    return [(card, folder), *([(Checkpoint.open(early), early)] if early.is_dir() else [])]
 
 
 def _judged(

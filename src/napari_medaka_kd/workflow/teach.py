@@ -19,7 +19,7 @@ from napari_medaka_kd.distil.trust import trust_table
 from napari_medaka_kd.distil.watch import Watch, draw_places
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.networks.build import build, require_patch
-from napari_medaka_kd.networks.checkpoint import Checkpoint
+from napari_medaka_kd.networks.checkpoint import EARLY, Checkpoint
 from napari_medaka_kd.networks.foreign import ForeignSettings, is_soft
 from napari_medaka_kd.networks.soft import CODE
 from napari_medaka_kd.networks.unet import Ensemble
@@ -62,7 +62,7 @@ def train(project: Project, name: str, settings: TrainSettings, cases: Sequence[
     require_patch(settings.network, settings.patches.patch)
     network = _begun(project, settings)
     members = list(network.members) if isinstance(network, Ensemble) else [network]
-    folds = left_out([case.id for case in chosen], len(members))
+    folds, early = left_out([case.id for case in chosen], len(members)), list["nn.Module"]()
     for number, (member, fold) in enumerate(zip(members, folds, strict=True)):
         if number and together.agreed(_never_began(folder, f"{name}-{number}")):
             members, folds = members[:number], folds[:number]
@@ -70,7 +70,7 @@ def train(project: Project, name: str, settings: TrainSettings, cases: Sequence[
         seen = tuple(labelled_source(case) for case in chosen if case.id not in fold)
         diet = Diet(seen, (), 0, settings.patches, settings.augment, settings.network, settings.seed + number)
         figures = partial(watch_over(project, diet).figures, member, folder / f"{name}-{number}")
-        yield from supervise(member, f"{name}-{number}", diet, run, figures)
+        early.append((yield from supervise(member, f"{name}-{number}", diet, run, figures)))
     card = Checkpoint(
         name=name,
         network=settings.network.model_copy(update={"members": len(members)}),
@@ -79,7 +79,13 @@ def train(project: Project, name: str, settings: TrainSettings, cases: Sequence[
         left_out=folds,
         history={"verb": "train", "settings": settings.model_dump(mode="json"), **stopped(folder)},
     )
-    return keep(card, Ensemble(members) if len(members) > 1 else members[0], project, folder)
+    if processes.first():
+        card.save(_together(early), project.checkpoint(name) / EARLY)
+    return keep(card, _together(members), project, folder)
+
+
+def _together(members: list[nn.Module]) -> nn.Module:
+    return Ensemble(members) if len(members) > 1 else members[0]
 
 
 def distil_once(

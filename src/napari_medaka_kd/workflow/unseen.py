@@ -14,19 +14,20 @@ from .overview import Overview
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import numpy.typing as npt
 
     from napari_medaka_kd.networks.checkpoint import Checkpoint
-    from napari_medaka_kd.project import Case, Project
+    from napari_medaka_kd.project import Case
     from napari_medaka_kd.settings import SegmentSettings
 
 
 class Unseen:
     """Answers of the members that never saw an animal to (distorted) scans of it; of all where all saw it."""
 
-    def __init__(self, project: Project, card: Checkpoint, cases: Sequence[Case], asking: SegmentSettings) -> None:
-        network, looks = card.load(project.checkpoint(card.name)), card.network
+    def __init__(self, card: Checkpoint, folder: Path, cases: Sequence[Case], asking: SegmentSettings) -> None:
+        network, looks = card.load(folder), card.network
         alone = looks if isinstance(looks, ForeignSettings) else looks.model_copy(update={"members": 1})
         overviews = [Overview.of(case) for case in cases]
         self.bodies = [rescaled(overview.body, overview.volume, looks) for overview in overviews]
