@@ -450,7 +450,7 @@ def run(folder: Path, deadly: int) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX's")
 def test_a_commit_that_is_killed_has_happened_wholly_or_not_at_all(project: Project, tmp_path: Path) -> None:
-    """Killed before each of eight of its writes and removals, and before every one of the last."""
+    """Killed before each of four of its writes and removals, and before every one of the last."""
     commit_corner(project, an_item(project, 1))
     before = shown(project)
     correction = begin(project)
@@ -464,7 +464,7 @@ def test_a_commit_that_is_killed_has_happened_wholly_or_not_at_all(project: Proj
     deeds = int(done.stdout)
     np.testing.assert_array_equal(shown(whole), after)
     outcomes = []
-    for number, deadly in enumerate(sorted({*range(1, deeds, max(1, deeds // 8)), *range(deeds - 9, deeds + 1)})):
+    for number, deadly in enumerate(sorted({*range(1, deeds, max(1, deeds // 4)), *range(deeds - 6, deeds + 1)})):
         victim = copy(project, tmp_path / f"victim-{number}")
         assert run(victim.folder, deadly).returncode == -signal.SIGKILL
         outcomes.append(happened(victim, correction, before, after))

@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 
 # Workers share two cores well only if each keeps to one thread.
 export OMP_NUM_THREADS=1 QT_API=pyqt6 PYTEST_QT_API=pyqt6 MPLBACKEND=agg
-pytest=(.venv/bin/python -m pytest -q -n 2 "$@")
+pytest=(.venv/bin/python -m pytest -q -n 2 --dist worksteal "$@")
 
 if ! .venv/bin/python -c 'import PyQt6.QtTest, PyQt6.QtWidgets' 2>/dev/null; then
     echo "Qt cannot be loaded here; tests of the window will fail. See tools/setup.sh." >&2
