@@ -41,7 +41,7 @@ from napari_medaka_kd.workflow.trusting import Trust, acceptance, number, scored
 
 ORDERS = ("random", "worst", "informative", "mixed", "organ", "animal")
 AT_ONCE = 10  # verdicts between two lessons of the classifier
-ENOUGH = 0.95  # of the last student's gain
+ENOUGH = 0.95  # of what all verdicts add
 SLIPS = 0.05  # share of the verdicts that are wrong
 WHO = "simulated reviewer"
 
@@ -197,14 +197,20 @@ def show(name: str, found: dict[int, dict[str, Any]], counts: list[int]) -> None
             print_table(["order", *map(str, counts), "all judged"], rows)
     if all("teacher" in each for each in found.values()):
         teacher = float(np.mean([each["teacher"] for each in found.values()]))
-        print(f"The teacher has {100 * teacher:.1f} %. Verdicts to {ENOUGH:.0%} of what the last student gains:\n")
-        print_table(["order", "verdicts"], [[order, needed(found, order, counts, teacher)] for order in orders])
+        print(
+            f"The teacher has {100 * teacher:.1f} %. Verdicts to {ENOUGH:.0%} of what all of them add to the student:\n"
+        )
+        print_table(["order", "verdicts"], [[order, needed(found, order, counts)] for order in orders])
 
 
-def needed(found: dict[int, dict[str, Any]], order: str, counts: list[int], teacher: float) -> str:
-    """The first count from which on the student, mean over the seeds, has enough of the last one's gain."""
+def needed(found: dict[int, dict[str, Any]], order: str, counts: list[int]) -> str:
+    """The first count from which on the student, mean over the seeds, has enough of what the last one gains.
+
+    That is over the student of the least count: what verdicts add, not what distillation does.
+    """
     columns = [*counts, ALL]
-    gains = [np.mean([each[order][str(count)]["student"] for each in found.values()]) - teacher for count in columns]
+    students = [float(np.mean([each[order][str(count)]["student"] for each in found.values()])) for count in columns]
+    gains = [student - students[0] for student in students]
     enough = [gain >= ENOUGH * gains[-1] for gain in gains]
     first = next(place for place in range(len(columns)) if all(enough[place:]))
     return "all" if columns[first] == ALL else str(columns[first])
