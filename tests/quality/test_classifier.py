@@ -33,7 +33,7 @@ def first(rows, count):
 )
 def test_the_threshold_is_the_lowest_that_keeps_the_wanted_precision_on_its_own_rows(rows, wanted):
     answers, good = np.array([a / 6 for a, _ in rows]), np.array([g for _, g in rows])
-    threshold = choose_threshold(answers, good, wanted)
+    threshold = choose_threshold(answers, good, wanted, np.ones(len(answers)))
 
     def precision(least):
         return good[answers >= least].mean()
@@ -120,13 +120,24 @@ def test_verdicts_outweigh_made_up_rows_where_they_disagree():
     assert (after.verdicts, after.examples) == (60, 260)
 
 
-def test_enough_verdicts_set_the_threshold_and_few_do_not():
-    made_up = examples(200)
-    few, many = examples(19, seed=4), examples(20, seed=4)
-    for judged, rows in ((few, 219), (many, 20)):
-        fitted = fit_classifier(made_up, 1e-9, judged)  # the lowest threshold: all are accepted
-        good = (made_up + judged).good[-rows:]
-        assert fitted.precision == pytest.approx(good.mean())
+def test_the_precision_is_of_all_rows_by_their_weight():
+    made_up, judged = examples(200), examples(40, seed=4)
+    heavy = Examples(judged.evidence, judged.good, np.full(40, 5.0), 100 + judged.animal)
+    fitted = fit_classifier(made_up, 1e-9, heavy)  # the lowest threshold: all are accepted
+    assert fitted.precision == pytest.approx((made_up.good.sum() + 5 * judged.good.sum()) / (200 + 5 * 40))
+
+
+@pytest.mark.parametrize("count", [20, 40, 80])
+def test_verdicts_on_the_worst_alone_do_not_make_it_accept_more(count):
+    made_up, fresh = examples(400), examples(1000, seed=5)
+    worst = np.argsort(fit_classifier(made_up, 0.9).probability(fresh.evidence))
+    judged = Examples(
+        fresh.evidence[worst[:count]], fresh.good[worst[:count]], np.full(count, 5.0), np.arange(count) + 100
+    )
+    fitted, rest = fit_classifier(made_up, 0.9, judged), worst[count:]
+    accepted = fitted.probability(fresh.evidence[rest]) >= fitted.threshold
+    assert 0.05 < accepted.mean() < 0.6
+    assert fresh.good[rest][accepted].mean() > 0.8
 
 
 def test_a_heavier_row_pulls_harder():

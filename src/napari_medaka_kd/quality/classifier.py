@@ -98,8 +98,8 @@ def fit_classifier(
     Parameters
     ----------
     wanted
-        The precision at which the threshold is set, on out-of-fold answers: on the judged rows where there are at
-        least 20 of them, else on all.
+        The precision at which the threshold is set, on out-of-fold answers to all rows by their weight. Not on the
+        judged ones alone: people judge what is doubtful first, and of the worst proposals any threshold looks right.
     prior
         For each feature the slope to expect before any lesson; its sign is kept whatever the lessons say, 0 is free.
     """
@@ -107,10 +107,10 @@ def fit_classifier(
     rows = examples + judged if judged is not None and len(judged) else examples
     given = 0 if judged is None else len(judged)
     answers = out_of_fold(rows, expected)
-    trial = slice(len(rows) - given, None) if given >= 20 else slice(None)
-    threshold = choose_threshold(answers[trial], rows.good[trial], wanted)
-    accepted = answers[trial] >= threshold
-    hits, total = int(rows.good[trial][accepted].sum()), int(accepted.sum())
+    threshold = choose_threshold(answers, rows.good, wanted, rows.weight)
+    accepted = answers >= threshold
+    share = float(np.average(rows.good[accepted], weights=rows.weight[accepted]))
+    like = float(rows.weight[accepted].sum() ** 2 / (rows.weight[accepted] ** 2).sum())  # as many of equal weight
     line = _fit_line(rows, expected)
     return Classifier(
         mean=tuple(line.mean),
@@ -118,9 +118,9 @@ def fit_classifier(
         slope=tuple(line.slope),
         bias=line.bias,
         threshold=float(threshold),
-        precision=hits / total if total else math.nan,
-        interval=wilson(hits, total),
-        auroc=auroc(answers[trial], rows.good[trial]),
+        precision=share,
+        interval=wilson(share * like, like),
+        auroc=auroc(answers, rows.good),
         examples=len(rows),
         verdicts=given,
     )
@@ -141,17 +141,17 @@ def out_of_fold(rows: Examples, prior: Floats) -> Floats:
     return answers
 
 
-def choose_threshold(answers: Floats, good: npt.NDArray[np.bool_], wanted: float) -> float:
+def choose_threshold(answers: Floats, good: npt.NDArray[np.bool_], wanted: float, weight: Floats) -> float:
     """The lowest threshold from which on the share of good ones is ``wanted``; where none is, the best decile's."""
     order = np.argsort(-answers, kind="stable")
-    precision = np.cumsum(good[order]) / np.arange(1, len(order) + 1)
+    precision = np.cumsum((good * weight)[order]) / np.cumsum(weight[order])
     ends = np.append(np.diff(answers[order]) != 0, True)  # a threshold keeps ties together
     enough = np.flatnonzero((precision >= wanted) & ends)
     last = enough[-1] if len(enough) else max(0, len(order) // 10 - 1)
     return float(answers[order[last]])
 
 
-def wilson(hits: int, total: int) -> tuple[float, float]:
+def wilson(hits: float, total: float) -> tuple[float, float]:
     """95 % interval of a share (Wilson 1927); (0, 1) where nothing was seen."""
     if total == 0:
         return 0.0, 1.0

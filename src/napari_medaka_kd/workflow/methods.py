@@ -169,7 +169,7 @@ def _about_precision(facts: dict[str, Any]) -> Iterable[str]:
     elif _known(facts["precision"]) and facts["precision_interval"]:
         low, high = facts["precision_interval"]
         lessons = facts["lessons"]
-        on = f"{counted(lessons, 'verdict')} out of fold" if lessons >= 20 else "made-up copies of labelled animals"
+        on = f"copies of labelled animals{' and ' + counted(lessons, 'verdict') if lessons else ''}, out of fold"
         measured = f"{facts['precision']:.2f} (95 % interval {low:.2f} to {high:.2f})"
         yield f"Its precision there, measured on {on}, was {measured}."
 
