@@ -11,10 +11,9 @@ import torch
 from napari_medaka_kd.networks.build import network_stride
 from napari_medaka_kd.networks.critic import Critic
 from napari_medaka_kd.networks.inputs import encode
-from napari_medaka_kd.quality.corrupt import corrupt
 from napari_medaka_kd.quality.critic import look
-from napari_medaka_kd.quality.distort import bend, distort
-from napari_medaka_kd.quality.evidence import Reading, Unit, overlaps, read
+from napari_medaka_kd.quality.evidence import Reading, Unit, overlaps
+from napari_medaka_kd.quality.learn import make_example
 from napari_medaka_kd.segment.second_looks import thinned
 from napari_medaka_kd.volumes.volume import whole
 
@@ -78,7 +77,11 @@ class Regression:
         lessons: list[tuple[Any, npt.NDArray[np.float32]]] = []
         for copy in range(settings.copies):
             for number, animal in enumerate(animals):
-                lessons += self._lessons(animal, number, copy, predict, settings)
+                made = make_example(animal, number, copy, predict, settings)
+                ious = overlaps(made.reading.classes, made.truth, self.slab)
+                for (first, last), view in look(made.reading, self.slab).items():
+                    row = [ious.get((organ, first, last), np.nan) for organ in range(1, organs + 1)]
+                    lessons.append((view, np.array(row, np.float32)))
         self.critic = self._trained(lessons, settings)
 
     @torch.inference_mode()
@@ -87,24 +90,6 @@ class Regression:
         said = torch.sigmoid(self.critic(*self._batch(list(views.values())))).numpy()
         rows = dict(zip(views, said, strict=True))
         return proposed.each(lambda _, unit: float(rows[unit[1:]][unit[0] - 1]))
-
-    def _lessons(
-        self, animal: Labelled, number: int, copy: int, predict: Predict, settings: QualitySettings
-    ) -> list[tuple[Any, npt.NDArray[np.float32]]]:
-        rng = np.random.default_rng((settings.seed, copy, number))
-        severity = copy / max(1, settings.copies - 1)
-        image, truth = bend(animal.image, animal.classes, severity, rng)
-        scan = distort(image, severity, rng)
-        classes, doubt, *_ = predict(number, scan)
-        if copy % 4 == 2:
-            classes = corrupt(classes, rng)
-        reading = read(scan, classes, doubt, animal.body)
-        ious = overlaps(classes, truth, self.slab)
-        found = []
-        for (first, last), view in look(reading, self.slab).items():
-            row = [ious.get((organ, first, last), np.nan) for organ in range(1, self.organs + 1)]
-            found.append((view, np.array(row, np.float32)))
-        return found
 
     def _trained(self, lessons: list[tuple[Any, npt.NDArray[np.float32]]], settings: QualitySettings) -> Critic:
         torch.manual_seed(settings.seed)

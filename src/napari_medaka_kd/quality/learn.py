@@ -76,12 +76,12 @@ def learn_quality(
         If no organ is found in any of the examples.
     """
     cohort = learn_cohort([(animal.image, animal.classes, animal.body) for animal in animals], organs + 1)
-    lessons: list[_Example] = []
-    trials: list[_Example] = []
+    lessons: list[Example] = []
+    trials: list[Example] = []
     for copy in range(settings.copies):
         yield Progress("make examples of good and bad organs", copy, settings.copies)
         predict = answers[-1 if copy % 8 == 4 else 0]
-        made = [_example(animal, number, copy, predict, settings) for number, animal in enumerate(animals)]
+        made = [make_example(animal, number, copy, predict, settings) for number, animal in enumerate(animals)]
         (trials if copy % 2 else lessons).extend(made)
     critic = None
     if settings.critic_steps:
@@ -140,7 +140,7 @@ def _without(anatomy: Anatomy | None, number: int) -> Anatomy | None:
 
 
 @dataclass(frozen=True)
-class _Example:
+class Example:
     """What the teacher made of a bent and distorted copy of animal ``number``, and the copy's truth."""
 
     number: int
@@ -148,7 +148,8 @@ class _Example:
     truth: npt.NDArray[np.int64]
 
 
-def _example(animal: Labelled, number: int, copy: int, predict: Predict, settings: QualitySettings) -> _Example:
+def make_example(animal: Labelled, number: int, copy: int, predict: Predict, settings: QualitySettings) -> Example:
+    """The ``copy``-th example of ``animal``: the later, the more distorted; every fourth has made-up faults."""
     rng = np.random.default_rng((settings.seed, copy, number))
     severity = copy / max(1, settings.copies - 1)
     image, truth = bend(animal.image, animal.classes, severity, rng)
@@ -157,10 +158,10 @@ def _example(animal: Labelled, number: int, copy: int, predict: Predict, setting
     if copy % 4 == 2:
         classes = corrupt(classes, rng)
     reading = replace(read(scan, classes, doubt, animal.body, *again), voxel_size=animal.voxel_size)
-    return _Example(number, reading, truth)
+    return Example(number, reading, truth)
 
 
-def _rows(quality: Quality, example: _Example, good_iou: float) -> Examples:
+def _rows(quality: Quality, example: Example, good_iou: float) -> Examples:
     evidence = quality.evidence(example.reading)
     ious = overlaps(example.reading.classes, example.truth, quality.slab)
     good = np.array([ious[unit] >= good_iou for unit in evidence], bool)
