@@ -122,9 +122,15 @@ def student(strategy: StrategySettings) -> Make:
     return lambda study, name: study.distil(name, strategy)
 
 
-def _filtered(arm: str, soft: bool) -> Make:
+def _filtered(arm: str, soft: bool, cutmix: float = 0.0) -> Make:
+    """A student that believes what ``arm`` does."""
+
     def make(study: Study, name: str) -> None:
-        drain(study.trial.distil(name, study.trial.trusts()[arm], soft))
+        trial = study.trial
+        student = trial.settings.student
+        augment = student.augment.model_copy(update={"cutmix": cutmix})
+        mixing = trial.settings.model_copy(update={"student": student.model_copy(update={"augment": augment})})
+        drain(replace(trial, settings=mixing).distil(name, trial.trusts()[arm], soft))
 
     return make
 
@@ -167,6 +173,8 @@ SELF_TRAINING = Claim(
         "student, all pseudo-labels and soft answers": _filtered("all", True),
         "student, weighed by the quality classifier": _filtered("weighed", False),
         "student, weighed, and soft answers": _filtered("weighed", True),
+        "student, all pseudo-labels, CutMix 0.5": _filtered("all", False, cutmix=0.5),
+        "student, weighed, and soft answers, CutMix 0.5": _filtered("weighed", True, cutmix=0.5),
     },
     references=("teacher", "control: labels only, same compute", "control, CutMix 0.5", STUDENTS["random"]),
     facts=_quality,
