@@ -202,9 +202,7 @@ class SelfTrainingSettings(StrategySettings):
     pseudo_weight: float = knob(1.0, "Pseudo-labels", "Weight of accepted pseudo-labels, λ_pl.", ge=0)
     distil_weight: float = knob(1.0, "Soft answers", "Weight of the distillation term, λ_kd.", ge=0)
     unreviewed: Literal["accepted", "weighed"] = knob(
-        "accepted",
-        "Unreviewed",
-        "accepted: only what is accepted unseen teaches; weighed: all does. Either as far as its score.",
+        "accepted", "Unreviewed", "What of it teaches, as far as its score: what is accepted unseen, or all (weighed)."
     )
     unlabelled: int = knob(8, "Unlabelled", "Pseudo-labelled patches in each step.", ge=0)
     ramp: float = knob(0.2, "Ramp", "Share of the steps over which the pseudo-labels come in.", ge=0, le=1)
@@ -299,6 +297,9 @@ class ReconstructionSettings(RegistrationSettings, StrategySettings):
     synthetic: int = knob(8, "Synthetic", "Patches of the warped atlas in each step.", ge=0)
     warps: Literal["registered", "random"] = knob(
         "registered", "Warps", "registered: onto the animals without labels; random: for comparison."
+    )
+    seen: Literal["atlas", "scan"] = knob(
+        "atlas", "Seen", "What the warped labels are learned on: the atlas, warped like them; or the scan itself."
     )
     hint_weight: float = knob(
         1.0, "Hints", "Weight of the distance to the features of the teacher, λ_h; 0: no teacher.", ge=0

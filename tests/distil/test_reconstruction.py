@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_medaka_kd.distil.atlas.synthetic import on_the_scan
 from napari_medaka_kd.distil.batches import Diet
 from napari_medaka_kd.distil.strategies.reconstruction import ReconstructionLoss, hint
 from napari_medaka_kd.errors import UserError
@@ -116,8 +117,8 @@ def test_what_is_pasted_into_the_student_is_pasted_into_the_teacher(toy):
 
 @pytest.mark.parametrize(
     "knobs",
-    [{"synthetic": 0, "hint_weight": 0.0}, {"warps": "random"}, {"hint_weight": 0.0}, {}],
-    ids=["atlas alone", "random deformations", "pairs without distillation", "with it"],
+    [{"synthetic": 0, "hint_weight": 0.0}, {"warps": "random"}, {"hint_weight": 0.0}, {"seen": "scan"}, {}],
+    ids=["atlas alone", "random deformations", "pairs without distillation", "on the scan itself", "with it"],
 )
 def test_every_arm_of_the_comparison_can_be_played(toy, tmp_path, knobs):
     strategy = toy.STUDIES["reconstruction"].model_copy(update=knobs)
@@ -128,6 +129,13 @@ def test_every_arm_of_the_comparison_can_be_played(toy, tmp_path, knobs):
     assert ("student hint" in terms) == (strategy.hint_weight > 0)
     registered = strategy.synthetic > 0 and strategy.warps == "registered"
     assert ("registration" in {name for name, _ in doing}) == registered
+
+
+def test_on_the_scan_itself_the_warped_labels_lie_on_what_is_scanned(toy):
+    pair = replace(toy.source(1), twin=toy.source(2))
+    seen = on_the_scan(pair)
+    assert (seen.image, seen.body, seen.twin) == (pair.twin.image, pair.twin.body, None)
+    assert seen.labels is pair.labels
 
 
 def test_several_labelled_animals_and_no_atlas_named_is_refused_in_a_sentence(toy, tmp_path):

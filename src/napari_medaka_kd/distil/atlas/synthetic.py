@@ -84,6 +84,12 @@ def warped_onto(atlas: Atlas, target: Source, placement: Placement) -> Source:
     return replace(atlas.source, case=target.case, image=image, labels=indexed, body=body, twin=target)
 
 
+def on_the_scan(pair: Source) -> Source:
+    """The labels of a :func:`warped_onto` pair on the scan that it imitates: right as far as the warp is."""
+    assert pair.twin is not None
+    return replace(pair, image=pair.twin.image, body=pair.twin.body, twin=None)
+
+
 def deformed(atlas: Atlas, count: int, seed: int) -> tuple[Source, ...]:
     """``count`` random smooth deformations of the atlas, on its own grid; they imitate nobody and have no twin."""
     frame, straight = atlas.view.frame, torch.eye(3, 4)

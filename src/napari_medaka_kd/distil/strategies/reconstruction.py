@@ -5,7 +5,8 @@ synthetic pair (ŷ, l̂); the student segments ŷ while the teacher reconstructs
 ``CE(S(ŷ), l̂) + λ_r·MSE(T(y), y) + λ_h·Σ(1 − cos(F_T, F_S))`` over the last two levels of the decoder, the features of
 each flattened to one vector, the teacher's detached; λ_r = λ_h = 1; the student alone is kept. The published code
 detaches both features, so that its hint teaches nobody; ours has a gradient in the student and none in the teacher.
-Ours: the affine alignment, the atlas itself as a pair, Dice beside the cross-entropy, the bent view of the student.
+Ours: the affine alignment, the atlas itself as a pair, Dice beside the cross-entropy, the bent view of the student;
+and, as a choice, the warped labels on the real scan in place of the warped atlas.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from napari_medaka_kd.networks.unet import UNet
 from napari_medaka_kd.settings import ReconstructionSettings
 
 from ..atlas.register import choose_atlas, register
-from ..atlas.synthetic import deformed, warped_onto
+from ..atlas.synthetic import deformed, on_the_scan, warped_onto
 from ..batches import class_balance
 from ..fit import fit
 from ..losses import dice_ce
@@ -99,4 +100,5 @@ def _synthetic(lesson: Lesson, strategy: ReconstructionSettings, run: Run) -> Jo
     atlas, placements = yield from register(source, registered, strategy, run)
     if strategy.warps == "random":
         return deformed(atlas, _DEFORMED, run.seed)
-    return tuple(warped_onto(atlas, *pair) for pair in zip(lesson.unlabelled, placements, strict=True))
+    made = tuple(warped_onto(atlas, *pair) for pair in zip(lesson.unlabelled, placements, strict=True))
+    return tuple(map(on_the_scan, made)) if strategy.seen == "scan" else made
