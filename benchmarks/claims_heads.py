@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
-import nibabel as nib
 import numpy as np
 from claims_data import Material, trial_settings
+from real import HEAD_PARTS, landmarks
 from scipy import ndimage
 
 from napari_medaka_kd.settings import AugmentSettings, NetworkSettings, PatchSettings, QualitySettings
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
     from napari_medaka_kd.project import Project
 
-PARTS = {1: "cranium", 2: "right hemimandible", 3: "cervical vertebrae", 15: "endocranial cavity"}
-PARTS |= {21: "left hemimandible"}
 _BONE = (1, 2, 21)
 _LOST = 5.0  # mm, where there is no bone at all
 _FOLDER = "mouse_head_microct"
@@ -31,7 +28,7 @@ _FOLDER = "mouse_head_microct"
 
 def heads(data: Path, seed: int) -> Material:
     """Mouse heads at 0.28 mm: a template with labels; twelve strains to learn from without labels, and to be tested."""
-    folder, organs = data / _FOLDER, LabelSchema.from_ids(PARTS)
+    folder, organs = data / _FOLDER, LabelSchema.from_ids(HEAD_PARTS)
     template = open_labels(folder / "template_label.nii.gz", organs)
     labels = LabelMap(_half(template.volume, mean=False), organs)
     strains = {
@@ -84,15 +81,11 @@ _HALF_MM = 0.282
 def _landmarks(targets: Path, case: str) -> npt.NDArray[np.float64]:
     """Places in voxels (z, y, x) of the halved scan."""
     (file,) = targets.glob(f"{case.split('-', 1)[1]}_.mrk.json")
-    markups = json.loads(file.read_text("utf-8"))["markups"][0]
-    points = np.array([point["position"] for point in markups["controlPoints"]]) * (-1, -1, 1)  # LPS → RAS, mm
-    affine = nib.as_closest_canonical(nib.load(file.with_name(f"{file.name.partition('.')[0]}.nii.gz"))).affine
-    voxels = nib.affines.apply_affine(np.linalg.inv(affine), points)[:, ::-1]
-    return (voxels - 0.5) / 2
+    return (landmarks(file) - 0.5) / 2
 
 
 def _volumes(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    return np.array([(labels == part).sum() for part in PARTS])
+    return np.array([(labels == part).sum() for part in HEAD_PARTS])
 
 
 def _half(volume: Volume, mean: bool) -> Volume:

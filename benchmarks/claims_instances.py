@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).parent))
 from claims import main
-from claims_arms import CLAIMS, Claim, student
+from claims_arms import CLAIMS, GUIDED, Claim, student
 from claims_data import Material, trial_settings
 
 from napari_medaka_kd.job import drain
@@ -151,14 +151,9 @@ INSTANCES = Claim(
     data={"nuclei": nuclei, "nuclei-short": partial(nuclei, steps=3)},
     arms={
         "supervised": _arm(weight=0),
-        "mean teacher, all samples": _arm(mining="all", feature_weight=0),
-        "random mining": _arm(mining="random", feature_weight=0),
-        "PSM": _arm(feature_weight=0),
-        "MGD, unmasked": _arm(mining_weight=0, masked=False),
-        "MGD, masked": _arm(mining_weight=0),
-        "PSM and MGD, masked": _arm(),
+        **{title: _arm(**knobs) for title, knobs in GUIDED.items()},
     },
-    references=("supervised", "mean teacher, all samples", "random mining"),
+    references=("supervised", "plain mean teacher", "random mining"),
     figures={"nuclei": judged, "nuclei-short": judged},
 )
 

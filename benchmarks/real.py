@@ -21,6 +21,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 from table import print_table, say_json
 
@@ -132,12 +133,18 @@ def landmarks_on_bone(data: Path, project: Path) -> tuple[int, int]:
     """How many manual skull landmarks lie within two voxels of the proposed skull or jaw, and how many there are."""
     labels = open_project(project).case(TARGET).labels("teacher").volume.read()
     away = ndimage.distance_transform_edt(~np.isin(labels, (1, 2, 21)))
-    markups = json.loads((data / "targets" / f"{TARGET}.mrk.json").read_text("utf-8"))["markups"][0]
-    points = np.array([point["position"] for point in markups["controlPoints"]]) * (-1, -1, 1)  # LPS → RAS, mm
-    affine = nib.as_closest_canonical(nib.load(data / "targets" / f"{TARGET}.nii.gz")).affine
-    places = nib.affines.apply_affine(np.linalg.inv(affine), points)[:, ::-1].round().astype(int)  # x, y, z → z, y, x
+    places = landmarks(data / "targets" / f"{TARGET}.mrk.json").round().astype(int)
     inside = places[((places >= 0) & (places < labels.shape)).all(1)]
     return int((away[tuple(inside.T)] <= 2).sum()), len(places)
+
+
+def landmarks(file: Path) -> npt.NDArray[np.float64]:
+    """Manual skull landmarks in voxels (z, y, x) of the scan beside their ``file``."""
+    markups = json.loads(file.read_text("utf-8"))["markups"][0]
+    points = np.array([point["position"] for point in markups["controlPoints"]]) * (-1, -1, 1)  # LPS → RAS, mm
+    affine = nib.as_closest_canonical(nib.load(file.with_name(f"{file.name.partition('.')[0]}.nii.gz"))).affine
+    places: npt.NDArray[np.float64] = nib.affines.apply_affine(np.linalg.inv(affine), points)[:, ::-1]
+    return places
 
 
 def init(project: Path, organs: dict[int, str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -91,7 +92,7 @@ class Trial:
             for case, record in scored(self.project, TEACHER).items()
             for score in record.scores
         }
-        ious = self.true_ious()
+        ious = self.true_ious
         rng = np.random.default_rng((self.settings.seed, 11))
         chosen: dict[str, set[Place]] = {
             "all": set(places),
@@ -113,7 +114,7 @@ class Trial:
     def judged(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         """Score, confidence and true goodness of each proposal that nobody reviewed."""
         unseen = set(next_items(self.project, TEACHER, "worst"))
-        ious, organs = self.true_ious(), self.project.schema.ids
+        ious, organs = self.true_ious, self.project.schema.ids
         rows = [
             (score.score, score.evidence[0], ious[case, score.organ, number(score.slab[0], record.slab)])
             for case, record in scored(self.project, TEACHER).items()
@@ -132,6 +133,7 @@ class Trial:
         kept = acceptance(self.project, TEACHER).kept()
         return {"auroc": auroc(scores, good), "precision": precision, "threshold": threshold, "kept": kept}
 
+    @cached_property
     def true_ious(self) -> dict[Place, float]:
         """How well each proposal overlaps with the truth."""
         slab, organs = self.settings.quality.slab, self.project.schema
@@ -144,7 +146,7 @@ class Trial:
 
     def _opinions(self) -> list[tuple[str, str, int, tuple[int, int]]]:
         """(decision, case, organ, slab): judged by the true overlap, with a slip now and then."""
-        settings, ious, organs = self.settings, self.true_ious(), self.project.schema.ids
+        settings, ious, organs = self.settings, self.true_ious, self.project.schema.ids
         rng = np.random.default_rng((settings.seed, 7))
         said = []
         for item in next_items(self.project, TEACHER, "mixed", settings.seed)[: settings.reviews]:

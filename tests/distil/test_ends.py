@@ -65,10 +65,7 @@ def test_the_moving_average_is_kept_and_measured(toy, tmp_path):
 def test_a_training_with_an_average_that_is_cancelled_ends_in_the_same_bits(toy, tmp_path, kind):
     wanted, job = toy.KINDS[kind](tmp_path / "whole", 4, 100, average=0.9)
     drain(job)
-    for progress in (stopped := toy.KINDS[kind](tmp_path / "stopped", 4, 1, average=0.9)[1]):
-        if progress.done == 2:
-            stopped.close()
-            break
+    toy.stop_after_two(toy.KINDS[kind](tmp_path / "stopped", 4, 1, average=0.9)[1])
     network, job = toy.KINDS[kind](tmp_path / "stopped", 4, 1, average=0.9)
     drain(job)
     assert toy.alike(network, wanted)

@@ -72,10 +72,7 @@ def test_the_parts_of_a_step_are_batches_of_their_own_and_of_one_step(toy, tmp_p
 def test_a_training_in_parts_that_is_cancelled_ends_in_the_same_bits(toy, tmp_path, kind):
     wanted, job = toy.KINDS[kind](tmp_path / "whole", 4, 100, accumulate=2)
     drain(job)
-    for progress in (stopped := toy.KINDS[kind](tmp_path / "stopped", 4, 1, accumulate=2)[1]):
-        if progress.done == 2:
-            stopped.close()
-            break
+    toy.stop_after_two(toy.KINDS[kind](tmp_path / "stopped", 4, 1, accumulate=2)[1])
     network, job = toy.KINDS[kind](tmp_path / "stopped", 4, 1, accumulate=2)
     assert next(job).done == 2
     drain(job)

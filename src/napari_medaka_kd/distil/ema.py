@@ -62,9 +62,9 @@ class Averages:
 
     def __init__(self, learners: Mapping[str, nn.Module], most: float) -> None:
         self._most = most
-        self._pairs = [(net, copy.deepcopy(net).requires_grad_(requires_grad=False)) for net in learners.values()]
-        self._pairs = self._pairs if most else []
-        self.networks = {f"{name}, averaged": mean for name, (_, mean) in zip(learners, self._pairs, strict=False)}
+        followed = learners if most else {}
+        self._pairs = [(net, copy.deepcopy(net).requires_grad_(requires_grad=False)) for net in followed.values()]
+        self.networks = {f"{name}, averaged": mean for name, (_, mean) in zip(followed, self._pairs, strict=True)}
 
     def follow(self, steps: int) -> None:
         """Take in the learners' weights after their ``steps``-th step."""
@@ -73,7 +73,7 @@ class Averages:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Between the braces the learners have the averaged weights."""
+        """While this lasts the learners have the averaged weights."""
         self._swap()
         try:
             yield

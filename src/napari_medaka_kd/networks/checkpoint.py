@@ -145,6 +145,19 @@ class Checkpoint(BaseModel):
             ) from error
         return network.eval()
 
+    def require_unseen(self, case: str) -> None:
+        """Refuse to be evaluated on an animal that it learned from.
+
+        Raises
+        ------
+        UserError
+            With both names.
+        """
+        if case in self.trained_on:
+            raise UserError(
+                f"Checkpoint {self.name!r} was trained on case {case!r}.", "Evaluate on animals that were held out."
+            )
+
     def require_organs(self, deed: str) -> None:
         """Refuse ``deed``, which is about organs, where this finds things that may overlap.
 

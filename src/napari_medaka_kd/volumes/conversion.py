@@ -27,7 +27,7 @@ from .store_array import (
     writing,
 )
 from .tiles import block_grid
-from .volume import extent
+from .volume import extent, shifted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from napari_medaka_kd.job import Job
 
     from .pyramid import Level
-    from .volume import Region, Shape, Volume
+    from .volume import Shape, Volume
 
     #: What becomes of the voxels of a block before they are written.
     Change = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
@@ -203,7 +203,7 @@ def _read_blocks(volume: Volume, layout: Layout, todo: Sequence[int]) -> Iterato
     numbers = {tuple(side.start for side in region): number for number, region in enumerate(layout.blocks)}
     missing = set(todo)
     for outer in block_grid(layout.shape, _slab(volume, layout)):
-        inner = [(part, _shifted(part, outer)) for part in block_grid(extent(outer), layout.shard)]
+        inner = [(part, shifted(part, outer)) for part in block_grid(extent(outer), layout.shard)]
         wanted = [(part, numbers[tuple(side.start for side in region)]) for part, region in inner]
         wanted = [(part, number) for part, number in wanted if number in missing]
         if wanted:
@@ -211,11 +211,6 @@ def _read_blocks(volume: Volume, layout: Layout, todo: Sequence[int]) -> Iterato
             for part, number in wanted:
                 yield number, np.ascontiguousarray(read[part])
             del read  # before the next one is read: two slabs would be twice the memory
-
-
-def _shifted(part: Region, outer: Region) -> Region:
-    z, y, x = (slice(o.start + p.start, o.start + p.stop) for p, o in zip(part, outer, strict=True))
-    return z, y, x
 
 
 def _slab(volume: Volume, layout: Layout) -> Shape:

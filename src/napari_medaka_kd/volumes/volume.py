@@ -100,6 +100,12 @@ def whole(shape: tuple[int, ...]) -> Region:
     return z, y, x
 
 
+def shifted(part: Region, outer: Region) -> Region:
+    """``part``, which is counted from where ``outer`` begins, counted as ``outer`` is."""
+    z, y, x = (slice(o.start + p.start, o.start + p.stop) for p, o in zip(part, outer, strict=True))
+    return z, y, x
+
+
 def extent(region: Region) -> Shape:
     """How many voxels ``region`` spans, (z, y, x)."""
     z, y, x = (side.stop - side.start for side in region)

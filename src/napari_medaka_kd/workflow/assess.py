@@ -194,10 +194,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _require_comparable(case: Case, card: Checkpoint) -> None:
-    if case.id in card.trained_on:
-        raise UserError(
-            f"Checkpoint {card.name!r} was trained on case {case.id!r}.", "Evaluate on animals that were held out."
-        )
+    card.require_unseen(case.id)
     if not case.labelled:
         raise UserError(f"Case {case.id!r} has no manual labels to compare with.", "Add it with --labels.")
     if card.name not in case.label_names:

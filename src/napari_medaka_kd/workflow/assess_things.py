@@ -13,8 +13,10 @@ from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.instance_scores import aggregated_jaccard, average_precision, mean_average_precision
 from napari_medaka_kd.job import Job, Progress
 from napari_medaka_kd.project import MANUAL
+from napari_medaka_kd.report import plain
 from napari_medaka_kd.volumes.atomic import replace_file
 from napari_medaka_kd.volumes.instance_store import open_instances
+from napari_medaka_kd.words import counted
 
 from .past_runs import newest
 
@@ -83,9 +85,8 @@ class ThingsComparison:
         return "\n".join(["Things that overlap:", head, *lines, *means, f"Table: {self.table}"])
 
     def json(self) -> dict[str, Any]:
-        means = {name: {figure: _known(value) for figure, value in mean.items()} for name, mean in self.means().items()}
-        rows = [{key: _known(value) for key, value in asdict(one).items()} for one in self.scores]
-        return {"means": means, "cases": rows, "table": str(self.table)}
+        cases = [asdict(one) for one in self.scores]
+        return plain({"means": self.means(), "cases": cases, "table": str(self.table)})  # type: ignore[no-any-return]
 
 
 def compare_things(project: Project, cards: Sequence[Checkpoint], cases: Sequence[str] = ()) -> Job[ThingsComparison]:
@@ -131,10 +132,8 @@ def read_things(project: Project, checkpoint: str) -> str:
         if means is None:
             return None
         said = ", ".join(f"{title} {means[figure]:.3f}" for figure, title in zip(FIGURES, _TITLES, strict=True))
-        animals = len({row["case"] for row in cases})
-        return (
-            f"{checkpoint} finds things that overlap with {said}, on {animals} held-out animal{'s' * (animals != 1)}."
-        )
+        animals = counted(len({row["case"] for row in cases}), "held-out animal")
+        return f"{checkpoint} finds things that overlap with {said}, on {animals}."
 
     return newest(project, "*-evaluate-things*/things.json", take) or ""
 
@@ -157,10 +156,7 @@ def _score(case: Case, checkpoint: str) -> ThingsScore:
 
 
 def _require_comparable(case: Case, card: Checkpoint) -> None:
-    if case.id in card.trained_on:
-        raise UserError(
-            f"Checkpoint {card.name!r} was trained on case {case.id!r}.", "Evaluate on animals that were held out."
-        )
+    card.require_unseen(case.id)
     if MANUAL not in case.instance_names:
         raise UserError(f"Case {case.id!r} has no labels of things to compare with.", "Add it with --instances.")
     if card.name not in case.instance_names:
@@ -180,10 +176,6 @@ def _csv(scores: Sequence[ThingsScore]) -> bytes:
 
 def _row(figures: dict[str, float]) -> str:
     return " ".join(f"{figures[figure]:8.3f}" for figure in FIGURES)
-
-
-def _known(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
 def finds_things(project: Project, checkpoint: str) -> bool:
     """Whether ``checkpoint`` finds things that may overlap; not where there is none, or its card is damaged."""
-    with suppress(UserError):
-        return checkpoint in project.checkpoints and Checkpoint.open(project.checkpoint(checkpoint)).things is not None
-    return False
+    card = _card(project, checkpoint)
+    return card is not None and card.things is not None
 
 
 def refuse_things(project: Project, checkpoint: str, deed: str) -> None:
@@ -29,10 +28,19 @@ def refuse_things(project: Project, checkpoint: str, deed: str) -> None:
     UserError
         With both.
     """
-    if finds_things(project, checkpoint):
-        Checkpoint.open(project.checkpoint(checkpoint)).require_organs(deed)
+    card = _card(project, checkpoint)
+    if card is not None:
+        card.require_organs(deed)
 
 
 def learns_things(strategy: AnyStrategy) -> bool:
     """Whether a student of ``strategy`` finds things that may overlap."""
     return isinstance(strategy, MeanTeacherSettings) and strategy.instances
+
+
+def _card(project: Project, checkpoint: str) -> Checkpoint | None:
+    """``None`` where there is none, or it is damaged."""
+    if checkpoint in project.checkpoints:
+        with suppress(UserError):
+            return Checkpoint.open(project.checkpoint(checkpoint))
+    return None
