@@ -3,7 +3,8 @@
     python benchmarks/claims.py --strategy shape_intensity --data hippocampi --seeds 5 [--folder FOLDER]
 
 Every arm of a seed has the same animals, steps, patches and network. Differences are paired by seed, with 95 %
-t-intervals. Interrupted, the same command goes on. Writes a table, and a plot beside the results.
+t-intervals. Interrupted, the same command goes on; ``--arms`` plays some arms alone, for more seeds of what matters.
+Writes a table, and a plot beside the results.
 """
 
 from __future__ import annotations
@@ -41,18 +42,22 @@ def main() -> None:
     claim = CLAIMS[asked.strategy]
     if asked.data not in claim.data:
         sys.exit(f"{asked.strategy} is not tried on {asked.data}, but on: {', '.join(claim.data)}.")
-    seeds = {seed: Seed(asked, claim, seed).play() for seed in asked.seeds}
-    found: Found = {arm: {} for arm in claim.arms}
+    played = asked.arms or list(claim.arms)
+    if unknown := [arm for arm in played if arm not in claim.arms]:
+        sys.exit(f"{unknown[0]} is no arm of {asked.strategy}; there are: {'; '.join(claim.arms)}.")
+    seeds = {seed: Seed(asked, claim, seed).play(played) for seed in asked.seeds}
+    found: Found = {arm: {} for arm in played}
     for seed, arms in seeds.items():
-        for arm in claim.arms:
+        for arm in played:
             for figure, value in arms[arm].items():
                 found[arm].setdefault(figure, {})[str(seed)] = value
+    bases = [base for base in claim.references if base in played]
     if asked.json:
-        say_json({"found": found, "against": {base: against(found, base) for base in claim.references}})
+        say_json({"found": found, "against": {base: against(found, base) for base in bases}})
         return
     print(f"{asked.strategy} on {asked.data}: {len(seeds)} seeds.\n")
-    show(found, claim, in_percent=asked.data not in claim.figures)
-    if claim.facts:
+    show(found, bases, in_percent=asked.data not in claim.figures)
+    if claim.facts and not asked.arms:
         facts = [seed[FACTS] for seed in seeds.values()]
         print_table(list(facts[0]), [[f"{np.nanmean([each[name] for each in facts]):.2f}" for name in facts[0]]])
     print(f"Plot: {draw(found, asked.folder / asked.strategy / asked.data / 'claims.svg')}")
@@ -68,11 +73,11 @@ class Seed:
         self.asked, self.claim, self.seed = asked, claim, seed
         self.folder = asked.folder / asked.strategy / asked.data / f"seed-{seed}"
 
-    def play(self) -> dict[str, dict[str, float]]:
-        """By arm, its figures on each test; and under ``facts`` further ones."""
+    def play(self, arms: list[str]) -> dict[str, dict[str, float]]:
+        """By arm, its figures on each test; and under ``facts`` further ones, if every arm is played."""
         file = self.folder / "figures.json"
         known: dict[str, dict[str, float]] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-        wanted = [*self.claim.arms, *([FACTS] if self.claim.facts else [])]
+        wanted = [*arms, *([FACTS] if self.claim.facts and not self.asked.arms else [])]
         missing = [arm for arm in wanted if arm not in known]
         study = self._study() if missing else None
         for arm in missing:
@@ -139,14 +144,14 @@ def against(found: Found, base: str) -> dict[str, dict[str, dict[str, float]]]:
     }
 
 
-def show(found: Found, claim: Claim, in_percent: bool) -> None:
+def show(found: Found, bases: list[str], in_percent: bool) -> None:
     tests, scale = list(next(iter(found.values()))), 100 if in_percent else 1
     rows = [
         [arm, *(f"{scale * np.nanmean(list(each[test].values())):.{1 if in_percent else 3}f}" for test in tests)]
         for arm, each in found.items()
     ]
     print_table(["mean Dice, %" if in_percent else "", *tests], rows)
-    for base in claim.references:
+    for base in bases:
         rows = [
             [arm, *(in_points(each[test]) if in_percent else in_units(each[test]) for test in tests)]
             for arm, each in against(found, base).items()
@@ -192,6 +197,7 @@ def arguments() -> argparse.Namespace:
     every = sorted({name for claim in CLAIMS.values() for name in claim.data})
     parser.add_argument("--data", choices=every, required=True)
     parser.add_argument("--seeds", type=seeds, default=[*range(5)], help="how many, or those of a range: 5:10")
+    parser.add_argument("--arms", nargs="+", metavar="TITLE", help="these alone; by default all")
     parser.add_argument("--source", type=Path, required=True, help="folder of the real scans")
     parser.add_argument("--folder", type=Path, default=Path("medaka-bench") / "claims", help="where to work")
     parser.add_argument("--json", action="store_true", help="one line for machines instead of the tables")
