@@ -56,11 +56,12 @@ def main() -> None:
         say_json({"found": found, "against": {base: against(found, base) for base in bases}})
         return
     print(f"{asked.strategy} on {asked.data}: {len(seeds)} seeds.\n")
-    show(found, bases, in_percent=asked.data not in claim.figures)
+    in_percent = asked.data not in claim.figures
+    show(found, bases, in_percent)
     if claim.facts and not asked.arms:
         facts = [seed[FACTS] for seed in seeds.values()]
         print_table(list(facts[0]), [[f"{np.nanmean([each[name] for each in facts]):.2f}" for name in facts[0]]])
-    print(f"Plot: {draw(found, asked.folder / asked.strategy / asked.data / 'claims.svg')}")
+    print(f"Plot: {draw(found, asked.folder / asked.strategy / asked.data / 'claims.svg', in_percent)}")
 
 
 FACTS = "facts"
@@ -163,22 +164,22 @@ def in_units(gain: dict[str, float]) -> str:
     return f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
 
 
-def draw(found: Found, file: Path) -> Path:
-    """Every seed a dot, every arm's mean a line, test by test."""
+def draw(found: Found, file: Path, in_percent: bool) -> Path:
+    """Every seed a dot, joined from arm to arm by a faint line, every arm's mean a bar; test by test."""
     from matplotlib.figure import Figure
 
-    tests = list(next(iter(found.values())))
-    figure = Figure(figsize=(9, 1 + 0.35 * len(found) * math.ceil(len(tests) / 3)), layout="constrained")
-    grid = figure.subplots(math.ceil(len(tests) / 3), min(3, len(tests)), sharey=True, squeeze=False)
+    tests, scale = list(next(iter(found.values()))), 100 if in_percent else 1
+    lines = math.ceil(len(tests) / 3)
+    figure = Figure(figsize=(9, lines * (1 + 0.3 * len(found))), layout="constrained")
+    grid = figure.subplots(lines, min(3, len(tests)), sharey=True, squeeze=False)
     for axes, test in zip(grid.flat, tests, strict=False):
-        for row, each in enumerate(found.values()):
-            values = [100 * value for value in each[test].values()]
-            axes.plot(values, [row] * len(values), "o", color="#56b4e9", alpha=0.6, markersize=4)
-            axes.plot([np.mean(values)] * 2, [row - 0.3, row + 0.3], color="#0072b2")
-        axes.set_yticks(range(len(found)), list(found))
-        axes.invert_yaxis()
+        values = scale * np.array([[*each[test].values()] for each in found.values()])
+        axes.plot(values, np.arange(len(found)), "o-", color="#56b4e9", alpha=0.5, markersize=4, linewidth=0.7)
+        axes.plot(values.mean(1), np.arange(len(found)), "|", color="#0072b2", markersize=14, markeredgewidth=2)
         axes.set_title(test, fontsize="medium")
-        axes.set_xlabel("mean Dice, %")
+        axes.set_xlabel("mean Dice, %" if in_percent else "")
+    grid[0, 0].set_yticks(range(len(found)), list(found))
+    grid[0, 0].invert_yaxis()
     for axes in list(grid.flat)[len(tests) :]:
         axes.set_visible(False)
     file.parent.mkdir(parents=True, exist_ok=True)
