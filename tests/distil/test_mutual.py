@@ -10,6 +10,7 @@ from napari_medaka_kd.distil.lesson import Lesson
 from napari_medaka_kd.distil.metrics import FILE, read_metrics
 from napari_medaka_kd.distil.run import distil
 from napari_medaka_kd.distil.strategies.mutual import ASSISTANT, Mutual
+from napari_medaka_kd.distil.views import Views
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import drain
 from napari_medaka_kd.networks.align import judges, translators
@@ -18,6 +19,7 @@ from napari_medaka_kd.networks.unet import Ensemble
 from napari_medaka_kd.settings import AugmentSettings, DistilSettings, MutualSettings
 
 ONES = torch.ones(3)
+AS_SCANNED = AugmentSettings(gamma=0, contrast=0, brightness=0, noise=0, blur=0)
 NETWORKS = ("real", "synthetic", "translators", "judges")
 
 
@@ -28,7 +30,7 @@ def batch_of(toy, looks, **more):
     return next(side_by_side(main, **{ASSISTANT: helping})(3))
 
 
-def learning(toy, looks, **knobs):
+def learning(toy, looks, augment=AS_SCANNED, **knobs):
     """Five fresh networks, the translators far enough from the identity that something is left to be learned."""
     made = Mutual(
         build(looks, 3, seed=1),
@@ -36,6 +38,7 @@ def learning(toy, looks, **knobs):
         translators(looks.dimensions, 4, seed=3),
         judges(looks.dimensions, 4, seed=4),
         (ONES, ONES),
+        Views(augment, count=1, seed=5),
         MutualSettings(**knobs),
         steps=10,
     )
@@ -139,6 +142,14 @@ def test_a_translation_is_cut_and_pasted_as_its_labels_are_and_keeps_the_coordin
     torch.testing.assert_close(seen[:, 1:], assistant.mixed(assistant.clean)[:, 1:])
     whole = made.translators.target(assistant.clean)
     torch.testing.assert_close(seen, torch.where(assistant.pasted, whole[assistant.donor], whole))
+
+
+def test_translations_are_bent_in_their_intensities_as_scans_are_another_way_in_each_step(toy):
+    batch = batch_of(toy, toy.FLAT)
+    made, plain = learning(toy, toy.FLAT, AugmentSettings(gamma=0.5)), learning(toy, toy.FLAT)
+    seen, later = made.translated(batch), made.translated(replace(batch, number=batch.number + 1))
+    assert not torch.allclose(seen[:, :1], later[:, :1])
+    torch.testing.assert_close(seen[:, 1:], plain.translated(batch)[:, 1:])
 
 
 def lesson_of(toy, looks, *modalities):

@@ -28,6 +28,7 @@ from ..fit import fit
 from ..losses import IGNORE, dice_ce, distillation
 from ..modalities import roles
 from ..stage import Batch, Batches, Learner, Run, Stage
+from ..views import Views
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +55,8 @@ class Mutual:
     ----------
     balances
         Of the classes, (classes,) each, among the target's labels and among the assistant's.
+    views
+        How the intensities of translations are bent, as those of every scan that is learned from.
     """
 
     real: nn.Module
@@ -61,6 +64,7 @@ class Mutual:
     translators: Pairing
     judges: Pairing
     balances: tuple[Tensor, Tensor]
+    views: Views
     settings: MutualSettings
     steps: int
 
@@ -111,12 +115,13 @@ class Mutual:
         return terms
 
     def translated(self, batch: Batch) -> Tensor:
-        """The assistant's labelled rows, as they look in the target modality."""
+        """The assistant's labelled rows, as they look in the target modality, bent and cut-mixed."""
         assistant = batch.beside[ASSISTANT]
         if not self.settings.align:
             return assistant.image
         with torch.no_grad():
-            return assistant.mixed(self.translators.target(assistant.clean))
+            (view,) = self.views.of(self.translators.target(assistant.clean), batch.number)
+        return assistant.mixed(view.image)
 
     def _of_synthetic(self, batch: Batch, image: Tensor) -> dict[str, Tensor]:
         assistant = batch.beside[ASSISTANT]
@@ -159,6 +164,7 @@ def mutual(settings: DistilSettings, lesson: Lesson, run: Run) -> Job[nn.Module]
         translators(dimensions, strategy.width, settings.seed + _BORN + 1),
         judges(dimensions, strategy.width, settings.seed + _BORN + 2),
         (class_balance(target.labelled, classes, exponent), class_balance(assistant.labelled, classes, exponent)),
+        Views(settings.augment, count=1, seed=settings.seed + _BORN),
         strategy,
         settings.fit.steps,
     )
