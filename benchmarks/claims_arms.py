@@ -196,7 +196,9 @@ def _shape_only(augment: AugmentSettings) -> AugmentSettings:
 
 SHAPE_INTENSITY = Claim(
     data={
-        "hippocampi": lambda data, seed: shifted(hippocampi(data, seed, labelled=20)),
+        "hippocampi": lambda data, seed: shifted(
+            hippocampi(data, seed, labelled=20, steps=600, augment=AugmentSettings(rotation=10, scaling=0.1))
+        ),
         "phantom": lambda data, seed: shifted(small_fish(seed, [BEAMLINE_A] * 14, 8, 0, steps=800)),
     },
     arms={
@@ -217,7 +219,7 @@ def _two_renderings(data: Path, seed: int, assistants: int = 12) -> Material:
     """Made-up fish: 3 labelled and 4 unlabelled in phase contrast, 12 labelled in absorption, 6 tested."""
     phase = BEAMLINE_A.model_copy(update={"phase": 1.0, "fringes": 0.5})
     beams = [phase] * 3 + [BEAMLINE_A] * assistants + [phase] * 10
-    made = small_fish(seed, beams, 3 + assistants, 4, steps=800)
+    made = small_fish(seed, beams, 3 + assistants, 4, steps=2000)
     kinds = {case: TARGET if place < 3 else ASSISTANT for place, case in enumerate(made.labelled)}
     return replace(made, modalities=kinds | dict.fromkeys(made.unlabelled, TARGET))
 
@@ -314,7 +316,7 @@ GUIDED: dict[str, dict[str, Any]] = {
 
 MEAN_TEACHER = Claim(
     data={
-        "hippocampi": partial(hippocampi, labelled=4, steps=1200),
+        "hippocampi": partial(hippocampi, labelled=4),
         "phantom": lambda data, seed: small_fish(seed, [BEAMLINE_A] * 24, 2, 14, steps=1200),
     },
     arms={
