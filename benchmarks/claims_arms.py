@@ -162,6 +162,7 @@ SELF_TRAINING = Claim(
     data={
         "phantom": partial(phantom, labelled=1),
         "phantom-same": partial(phantom, labelled=1, shifted=False),
+        "phantom-spoiled": partial(phantom, labelled=1, spoiled=10),
         "hippocampi": partial(hippocampi, labelled=5),
         "brains": partial(brains, labelled=1),
     },

@@ -103,11 +103,16 @@ def brains(data: Path, seed: int, labelled: int, steps: int = 1000) -> Material:
     return Material(organs, taught, rest, {"same scanner": tests}, trial)
 
 
-def phantom(data: Path, seed: int, labelled: int, shifted: bool = True) -> Material:
-    """Made-up fish, 96 × 64 × 64, 2-D: ``labelled`` of beamline A, 20 without, 8 tested; these shifted or not."""
+def phantom(data: Path, seed: int, labelled: int, shifted: bool = True, spoiled: int = 0) -> Material:
+    """Made-up fish, 96 × 64 × 64, 2-D: ``labelled`` of beamline A, 20 without, 8 tested; these shifted or not.
+
+    ``spoiled``: how many of those without labels are barely usable scans, every second of them head down.
+    """
     rng = np.random.default_rng(seed)
     beams = [degraded(BEAMLINE_B, 0.6 * float(rng.random())) if shifted else BEAMLINE_A for _ in range(28)]
+    beams[:spoiled] = [degraded(BEAMLINE_B, 1.0 + float(rng.random())) for _ in range(spoiled)]
     made = fish(seed, (96, 64, 64), [BEAMLINE_A] * labelled + beams)
+    made |= {name: _head_down(*made[name]) for name in list(made)[labelled : labelled + spoiled : 2]}
     trial = trial_settings(
         seed,
         network=NetworkSettings(dimensions=2, widths=(16, 32, 64, 96)),
@@ -148,6 +153,14 @@ def fish(seed: int, shape: Triple, beams: Iterable[BeamlineSettings]) -> Animals
         labels = LabelMap(Volume((found.labels.volume.read(),), found.volume.voxel_size), MEDAKA)
         made[f"fish{place:02d}"] = (volume, labels)
     return made
+
+
+def _head_down(volume: Volume, labels: LabelMap) -> tuple[Volume, LabelMap]:
+    turned, truth = volume.read()[::-1].copy(), labels.volume.read()[::-1].copy()
+    return (
+        Volume((turned,), volume.voxel_size, volume.name),
+        LabelMap(Volume((truth,), volume.voxel_size), labels.schema),
+    )
 
 
 def shifted(material: Material) -> Material:
