@@ -176,10 +176,10 @@ def shifted(material: Material) -> Material:
 
 
 def twin(volume: Volume) -> Volume:
-    """``volume`` in another modality: its intensities remapped, dark to bright, one after the other and back again."""
+    """``volume`` in another modality: bright is dark and dark is bright, along a curve."""
     low, high = find_body(volume).window
     image = ((volume.read().astype(np.float32) - low) / (high - low)).clip(0, 1)
-    return Volume((np.sin(2.2 * np.pi * image).astype(np.float32),), volume.voxel_size, volume.name)
+    return Volume((((1 - image) ** 0.6).astype(np.float32),), volume.voxel_size, volume.name)
 
 
 def _split(animals: Animals, labelled: int, unlabelled: int) -> tuple[Animals, Animals]:

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
+from torch.nn.functional import one_hot
 
 from napari_medaka_kd.distil.batches import side_by_side
 from napari_medaka_kd.distil.lesson import Lesson
 from napari_medaka_kd.distil.metrics import FILE, read_metrics
 from napari_medaka_kd.distil.run import distil
-from napari_medaka_kd.distil.strategies.mutual import ASSISTANT, Mutual
+from napari_medaka_kd.distil.strategies.mutual import ASSISTANT, Mutual, begin
 from napari_medaka_kd.distil.views import Views
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import drain
@@ -17,6 +19,7 @@ from napari_medaka_kd.networks.align import judges, translators
 from napari_medaka_kd.networks.build import build
 from napari_medaka_kd.networks.unet import Ensemble
 from napari_medaka_kd.settings import AugmentSettings, DistilSettings, MutualSettings
+from napari_medaka_kd.volumes.volume import Volume
 
 ONES = torch.ones(3)
 AS_SCANNED = AugmentSettings(gamma=0, contrast=0, brightness=0, noise=0, blur=0)
@@ -150,6 +153,43 @@ def test_translations_are_bent_in_their_intensities_as_scans_are_another_way_in_
     seen, later = made.translated(batch), made.translated(replace(batch, number=batch.number + 1))
     assert not torch.allclose(seen[:, :1], later[:, :1])
     torch.testing.assert_close(seen[:, 1:], plain.translated(batch)[:, 1:])
+
+
+class Always(nn.Module):
+    """Says the same whatever it is shown."""
+
+    def __init__(self, target):
+        super().__init__()
+        self.logits = 9.0 * one_hot(target.clamp_min(0), 3).movedim(-1, 1).float()
+
+    def forward(self, image):
+        return self.logits
+
+
+def test_a_segmentor_that_is_wrong_on_labels_is_not_heard(toy):
+    batch = batch_of(toy, toy.FLAT)
+    made = replace(learning(toy, toy.FLAT), synthetic=Always(batch.target))
+    twisted = replace(batch, target=torch.where(batch.target < 0, batch.target, (batch.target + 1) % 3))
+    right, wrong = (made.on_target(each)["distillation"].item() for each in (batch, twisted))
+    assert 0 <= wrong < 1e-3 * right
+
+
+def test_translators_begin_as_the_line_between_the_organs_brightness(toy):
+    helping = replace(toy.diet(toy.FLAT), unlabelled=(), unlabelled_rows=0, seed=5)
+    negative = replace(helping, labelled=tuple(turned(source) for source in helping.labelled))
+    pairing = translators(2, 4, seed=3)
+    begin(pairing, side_by_side(toy.diet(toy.FLAT), **{ASSISTANT: negative}), 3)
+    assert pairing.target.line[0] == pytest.approx(-1, abs=0.1)
+    assert pairing.assistant.line[0] == pytest.approx(-1, abs=0.1)
+    begin(pairing, side_by_side(toy.diet(toy.FLAT), **{ASSISTANT: helping}), 3)
+    torch.testing.assert_close(pairing.target.line, torch.tensor([1.0, 0.0]), atol=0.1, rtol=0)
+
+
+def turned(source):
+    """``source`` as its negative."""
+    image = source.image.read()
+    low, high = source.body.window
+    return replace(source, image=Volume(((low + high - image).astype(image.dtype),), source.image.voxel_size))
 
 
 def lesson_of(toy, looks, *modalities):

@@ -27,11 +27,19 @@ class Translator(nn.Module):
         Channels at full resolution; twice as many at half.
 
     No norms, so that an answer depends on nothing but the voxels around; it begins near the identity.
+
+    Attributes
+    ----------
+    line
+        (2,) float32: slope and offset of the intensities that it changes; another line makes it begin near that one.
     """
+
+    line: Tensor
 
     def __init__(self, dimensions: int, width: int) -> None:
         super().__init__()
         self.dimensions = dimensions
+        self.register_buffer("line", torch.tensor([1.0, 0.0]))
         convolution = CONVOLUTIONS[dimensions]
         self.stem = convolution(1, width, 3, padding=1)
         self.down = convolution(width, 2 * width, 3, stride=2, padding=1)
@@ -54,7 +62,7 @@ class Translator(nn.Module):
             coarse = block(coarse)
         both = leaky_relu(self.up(torch.cat((self.grow(coarse), fine), dim=1)), _SLOPE)
         change = _MOST * torch.tanh(self.head(both) / _MOST)
-        changed = image[:, :1] + _put_back(change, image, self.dimensions)
+        changed = self.line[0] * image[:, :1] + self.line[1] + _put_back(change, image, self.dimensions)
         return torch.cat((changed, image[:, 1:].to(changed.dtype)), dim=1)
 
 
@@ -99,6 +107,17 @@ def translators(dimensions: int, width: int, seed: int) -> Pairing:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Pairing(Translator(dimensions, width), Translator(dimensions, width))
+
+
+def line_between(one: Tensor, other: Tensor) -> Tensor:
+    """The line that lays brightnesses ``one`` (n,) onto ``other`` (n,), up or down as they go; its slope 1/2 to 2.
+
+    The line of the standard deviations, which no noise flattens, and whose reverse is the line the other way.
+    """
+    steep = (other.std() / one.std().clamp_min(1e-6)).clamp(0.5, 2)
+    downwards = ((one - one.mean()) * (other - other.mean())).sum() < 0
+    slope = -steep if downwards else steep
+    return torch.stack((slope, other.mean() - slope * one.mean()))
 
 
 def judges(dimensions: int, width: int, seed: int) -> Pairing:

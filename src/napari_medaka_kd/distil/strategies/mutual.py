@@ -4,7 +4,8 @@ Known from the paper: an image alignment module like CycleGAN's makes assistant 
 segmentors one learns from these translations and one from target scans, by Dice and cross-entropy, and each from the
 other's probabilities; all is trained together, so that the segmentation reaches the translation; their mean is asked.
 Ours: least squares as the adversarial loss, one network as the student unless both are wanted, the ramp, the direction
-of the divergences, small networks that begin near the identity, unlabelled target scans to align and to distil with.
+of the divergences and how far each is heard, small translators that begin near a line, unlabelled target scans to align
+and to distil with.
 """
 
 from __future__ import annotations
@@ -12,20 +13,21 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from napari_medaka_kd.errors import UserError
-from napari_medaka_kd.networks.align import Pairing, judges, translators
+from napari_medaka_kd.networks.align import Pairing, judges, line_between, translators
 from napari_medaka_kd.networks.build import build
 from napari_medaka_kd.networks.unet import Ensemble
 from napari_medaka_kd.settings import MutualSettings
 
 from ..batches import class_balance, side_by_side
 from ..fit import fit
-from ..losses import IGNORE, dice_ce, distillation
+from ..losses import IGNORE, dice_ce, distillation, soft_dice
 from ..modalities import roles
 from ..stage import Batch, Batches, Learner, Run, Stage
 from ..views import Views
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from ..lesson import Lesson
 
 ASSISTANT = "assistant"  # the batch beside that of the target modality
+_LOOKED_AT = 16  # batches, before the first step
 _BORN = 7919  # the first of the seeds from which the networks beside the student are drawn
 
 
@@ -49,7 +52,7 @@ class Mutual:
 
     t: target scans; a: assistant scans; G: assistant → target, F: the way back; D_T, D_A judge scans of the target and
     of the assistant modality; x̃ = G(a), a itself without alignment. The ramp r rises over the first steps. What a
-    segmentor is told by the other has no gradient in the other.
+    segmentor is told by the other has no gradient in the other, and counts as far as the other is right on labels (h).
 
     Attributes
     ----------
@@ -97,11 +100,11 @@ class Mutual:
         }
 
     def on_translations(self, batch: Batch) -> dict[str, Tensor]:
-        """``DiceCE(S_syn(x̃), y_a) + r·λ_rs·KL(S_real(x̃) ‖ S_syn(x̃))``."""
+        """``DiceCE(S_syn(x̃), y_a) + r·λ_rs·h(S_real, x̃)·KL(S_real(x̃) ‖ S_syn(x̃))``."""
         return self._of_synthetic(batch, self.translated(batch))
 
     def on_target(self, batch: Batch) -> dict[str, Tensor]:
-        """``DiceCE(S_real(t), y_t) + r·λ_sr·KL(S_syn(t) ‖ S_real(t))``, the second term on unlabelled scans, too.
+        """``DiceCE(S_real(t), y_t) + r·λ_sr·h(S_syn, t)·KL(S_syn(t) ‖ S_real(t))``, the last on unlabelled scans, too.
 
         The synthetic segmentor is shown t with the intensities as scanned.
         """
@@ -111,7 +114,8 @@ class Mutual:
         if self.settings.to_real:
             soft = batch.mixed(_asked(self.synthetic, batch.clean))
             told = distillation(logits, soft, 1.0, (batch.target != IGNORE).float())
-            terms["distillation"] = self._ramp(batch) * self.settings.to_real * told
+            heard = _heard(soft[given], batch.target[given], batch.weight[given])
+            terms["distillation"] = self._ramp(batch) * self.settings.to_real * heard * told
         return terms
 
     def translated(self, batch: Batch) -> Tensor:
@@ -128,8 +132,10 @@ class Mutual:
         logits = self.synthetic(image)
         terms = dice_ce(logits, assistant.target, assistant.weight, self.balances[1])
         if self.settings.to_synthetic:
-            told = distillation(logits, _asked(self.real, image), 1.0, assistant.weight)
-            terms["distillation"] = self._ramp(batch) * self.settings.to_synthetic * told
+            soft = _asked(self.real, image)
+            told = distillation(logits, soft, 1.0, assistant.weight)
+            heard = _heard(soft, assistant.target, assistant.weight)
+            terms["distillation"] = self._ramp(batch) * self.settings.to_synthetic * heard * told
         return terms
 
     def _ramp(self, batch: Batch) -> float:
@@ -168,10 +174,13 @@ def mutual(settings: DistilSettings, lesson: Lesson, run: Run) -> Job[nn.Module]
         strategy,
         settings.fit.steps,
     )
+    batches = _batches(settings, strategy, target, assistant)
+    if strategy.align:
+        begin(learning.translators, batches, classes)
     stage = Stage(
         "student",
         learning.learners(),
-        _batches(settings, strategy, target, assistant),
+        batches,
         settings.fit.steps,
         validate=lesson.validate(run.folder / "student"),
     )
@@ -186,6 +195,22 @@ def _batches(settings: DistilSettings, strategy: MutualSettings, target: Lesson,
     helping = replace(assistant.diet(settings, 0, 0), patches=patches, seed=settings.seed + _BORN)
     unlabelled = strategy.unlabelled if strategy.align or strategy.to_real else 0
     return side_by_side(target.diet(settings, unlabelled, 0), **{ASSISTANT: helping})
+
+
+def begin(pairing: Pairing, batches: Batches, classes: int) -> None:
+    """Let both translators begin as the line on which each organ is as bright as in the other modality, about."""
+    sums = torch.zeros(2, 2, classes)  # target, assistant; brightness, voxels
+    for batch in islice(batches(0), _LOOKED_AT):
+        for which, each in enumerate((batch, batch.beside[ASSISTANT])):
+            known = each.target[: each.labelled] != IGNORE
+            seen = each.target[: each.labelled][known]
+            scan = each.mixed(each.clean)[: each.labelled, 0][known]
+            sums[which].index_add_(1, seen, torch.stack((scan, torch.ones_like(scan))))
+    both = (sums[:, 1] > 0).all(dim=0)
+    target, assistant = (sums[:, 0] / sums[:, 1].clamp_min(1))[:, both]
+    if len(target) > 1:
+        pairing.target.get_buffer("line").copy_(line_between(assistant, target))
+        pairing.assistant.get_buffer("line").copy_(line_between(target, assistant))
 
 
 def _of(lesson: Lesson, modality: str) -> Lesson:
@@ -226,6 +251,11 @@ def _asked(network: nn.Module, image: Tensor) -> Tensor:
     with torch.no_grad():
         answer: Tensor = network(image).float().softmax(dim=1)
     return answer
+
+
+def _heard(soft: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """h: how far a segmentor is heard by the other, 0 … 1; the square of its soft Dice where there are labels."""
+    return (1 - soft_dice(soft.clamp_min(1e-6).log(), target, weight)).square()
 
 
 def _away(judged: Tensor, wanted: int) -> Tensor:
