@@ -135,13 +135,14 @@ def _filtered(arm: str, soft: bool, cutmix: float = 0.0) -> Make:
     return make
 
 
-def _control(cutmix: float) -> Make:
-    """Labels alone from the teacher on, with the student's steps and batch."""
+def _control(cutmix: float, times: int = 1) -> Make:
+    """Labels alone from the teacher on, with the student's steps, or so many ``times``, and its batch."""
 
     def make(study: Study, name: str) -> None:
         settings = control_settings(study.trial.settings)
         augment = settings.augment.model_copy(update={"cutmix": cutmix})
-        drain(train(study.project, name, settings.model_copy(update={"augment": augment})))
+        fit = settings.fit.model_copy(update={"steps": times * settings.fit.steps})
+        drain(train(study.project, name, settings.model_copy(update={"augment": augment, "fit": fit})))
 
     return make
 
@@ -176,6 +177,7 @@ SELF_TRAINING = Claim(
         "student, weighed, and soft answers": _filtered("weighed", True),
         "student, all pseudo-labels, CutMix 0.5": _filtered("all", False, cutmix=0.5),
         "student, weighed, and soft answers, CutMix 0.5": _filtered("weighed", True, cutmix=0.5),
+        "control, CutMix 0.5, four times as long": _control(0.5, times=4),
     },
     references=("teacher", "control: labels only, same compute", "control, CutMix 0.5", STUDENTS["random"]),
     facts=_quality,
