@@ -117,10 +117,12 @@ def test_unreviewed_labels_are_believed_as_far_as_their_score_if_it_passes_the_t
     assert trust.slab == SLAB
 
 
-def test_weighed_all_that_nobody_reviewed_is_believed_as_far_as_its_score(scored: Project) -> None:
+def test_weighed_all_that_nobody_reviewed_is_believed_as_far_as_its_score_or_all_alike(scored: Project) -> None:
     verdict(scored, Word("rejected", "wild-1", "heart", (0, SLAB), reviewer="ann"))
-    trust = acceptance(scored, "teacher", weighed=True)
+    trust = acceptance(scored, "teacher", "weighed")
     assert trust.values["wild-1"] == {(1, 0): 0.0, (1, 1): 0.2, (2, 0): 0.7, (2, 1): 0.2}
+    trust = acceptance(scored, "teacher", "all")
+    assert trust.values["wild-1"] == {(1, 0): 0.0, (1, 1): 1.0, (2, 0): 1.0, (2, 1): 1.0}
 
 
 def test_a_persons_word_overrules_the_score_either_way(scored: Project) -> None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Triple: TypeAlias = tuple[int, int, int]
 Scale: TypeAlias = Literal["window", "zscore", "unit", "none"]
+Unreviewed: TypeAlias = Literal["accepted", "weighed", "all"]
 
 
 class Settings(BaseModel):
@@ -201,8 +202,11 @@ class SelfTrainingSettings(StrategySettings):
     temperature: float = knob(2.0, "Temperature", "Softens the teacher's answer; T in the loss.", gt=0)
     pseudo_weight: float = knob(1.0, "Pseudo-labels", "Weight of accepted pseudo-labels, λ_pl.", ge=0)
     distil_weight: float = knob(1.0, "Soft answers", "Weight of the distillation term, λ_kd.", ge=0)
-    unreviewed: Literal["accepted", "weighed"] = knob(
-        "accepted", "Unreviewed", "What of it teaches, as far as its score: what is accepted unseen, or all (weighed)."
+    unreviewed: Unreviewed = knob(
+        "accepted",
+        "Unreviewed",
+        "What of it teaches: what is accepted unseen, all weighed by its score, or all alike.Unreviewed",
+        "What of it teaches: what is accepted unseen; all, weighed by its score; or all alike.",
     )
     unlabelled: int = knob(8, "Unlabelled", "Pseudo-labelled patches in each step.", ge=0)
     ramp: float = knob(0.2, "Ramp", "Share of the steps over which the pseudo-labels come in.", ge=0, le=1)

@@ -101,7 +101,7 @@ class Trial:
             "oracle": {place for place in places if ious[place] >= self.settings.quality.good_iou},
         }
         made = {arm: _only(kept, ours) for arm, kept in chosen.items()}
-        return made | {"qc": ours, "qc_kd": ours, "weighed": acceptance(self.project, TEACHER, weighed=True)}
+        return made | {"qc": ours, "qc_kd": ours, "weighed": acceptance(self.project, TEACHER, "weighed")}
 
     def distil(self, name: str, trust: Trust, soft: bool) -> Job[None]:
         """A student that believes ``trust``, and learns from the teacher's soft answers if ``soft``."""

@@ -214,9 +214,8 @@ def student_looks(teacher: Looks) -> NetworkSettings:
 
 def _believed(project: Project, teacher: str, settings: DistilSettings) -> Trust:
     strategy = settings.strategy
-    return acceptance(
-        project, teacher, weighed=isinstance(strategy, SelfTrainingSettings) and strategy.unreviewed == "weighed"
-    )
+    unreviewed = strategy.unreviewed if isinstance(strategy, SelfTrainingSettings) else "accepted"
+    return acceptance(project, teacher, unreviewed)
 
 
 def _require_fitting(looks: NetworkSettings, card: Checkpoint, settings: DistilSettings) -> None:

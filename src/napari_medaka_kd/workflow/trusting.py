@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari_medaka_kd.project import Case, Project
+    from napari_medaka_kd.settings import Unreviewed
 
     Slices = tuple[int, int]
 
@@ -56,7 +57,7 @@ class Trust:
         return hashlib.sha256(repr((self.slab, rows, *finer)).encode()).hexdigest()
 
 
-def acceptance(project: Project, teacher: str, weighed: bool = False) -> Trust:
+def acceptance(project: Project, teacher: str, unreviewed: Unreviewed = "accepted") -> Trust:
     """What verdicts and quality scores say of ``teacher``'s label maps of the cases without a person's labels.
 
     Accepted or corrected: believed. Rejected: not. Unreviewed, or unsure: as far as the classifier thinks it
@@ -66,8 +67,8 @@ def acceptance(project: Project, teacher: str, weighed: bool = False) -> Trust:
 
     Parameters
     ----------
-    weighed
-        The unreviewed are believed as far as their score, whatever it is.
+    unreviewed
+        ``weighed``: these are believed as far as their score, whatever it is; ``all``: wholly.
 
     Raises
     ------
@@ -81,8 +82,9 @@ def acceptance(project: Project, teacher: str, weighed: bool = False) -> Trust:
     settings, rule = review_settings(project), stop_rule(project, teacher)
     values, slabs = {}, {}
     for case, record in records.items():
-        threshold = 0.0 if weighed else accept_from(settings, rule, record.threshold)
-        believed = replace(record, threshold=threshold)
+        threshold = accept_from(settings, rule, record.threshold) if unreviewed == "accepted" else 0.0
+        scores = tuple(replace(each, score=1.0) for each in record.scores) if unreviewed == "all" else record.scores
+        believed = replace(record, threshold=threshold, scores=scores)
         weighing = _Weighing(cases[case], believed, standing, painted.get(case, ()))
         values[case] = weighing.values()
         if weighing.finer:
