@@ -4,8 +4,8 @@
 
 The projects are those of ``quality.py``. For each order the reviewer takes the queue's next items, ten at a time; after
 each ten the classifier learns and the queue is made anew. At each of the counts, and where all is judged, a student is
-trained on what is then believed, and held against animals that neither it nor the reviewer saw. Interrupted, the same
-command goes on.
+trained on what is then believed, and held against animals that neither it nor the reviewer saw. With ``--correct`` what
+is not good enough is painted as it should be instead of rejected. Interrupted, the same command goes on.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from napari_medaka_kd.project import add_case, open_project
 from napari_medaka_kd.quality.classifier import auroc
 from napari_medaka_kd.quality.evidence import overlaps
 from napari_medaka_kd.report import plain
-from napari_medaka_kd.review import ReviewItem, fold, queue, read_verdicts
+from napari_medaka_kd.review import Decision, ReviewItem, Standing, fold, queue, read_verdicts
 from napari_medaka_kd.settings import SegmentSettings
 from napari_medaka_kd.volumes.atomic import replace_file
 from napari_medaka_kd.workflow.assess import evaluate
+from napari_medaka_kd.workflow.correct import abandon_correction, begin_correction, commit_correction
 from napari_medaka_kd.workflow.curate import Word, verdict
 from napari_medaka_kd.workflow.propose import score, segment
 from napari_medaka_kd.workflow.teach import distil_once
@@ -49,8 +50,8 @@ WHO = "simulated reviewer"
 class Reviewer:
     """A person, simulated on a copy of a project of ``quality.py``, who looks in one order."""
 
-    def __init__(self, bench: Bench, order: str, folder: Path) -> None:
-        self.trial, self.order = bench.trial, order
+    def __init__(self, bench: Bench, order: str, folder: Path, corrects: bool) -> None:
+        self.trial, self.order, self.corrects = bench.trial, order, corrects
         if not folder.exists():
             made = folder.with_name(f".{folder.name}")
             shutil.rmtree(made, ignore_errors=True)
@@ -72,13 +73,29 @@ class Reviewer:
             if not items:
                 return
             for item in items:
-                said = "accepted" if self.good[item] != slips[item] else "rejected"
-                verdict(self.project, Word(said, item.case, str(item.organ), item.slab, TEACHER, WHO))
+                if self.good[item] != slips[item]:
+                    self._say("accepted", item)
+                elif not (self.corrects and self._painted(item)):
+                    self._say("rejected", item)
             drain(score(self.project, TEACHER, self.trial.quality))
 
+    def _say(self, said: str, item: ReviewItem) -> None:
+        verdict(self.project, Word(said, item.case, str(item.organ), item.slab, TEACHER, WHO))
+
+    def _painted(self, item: ReviewItem) -> bool:
+        """Make the item's organ what it is in truth, in its slices; whether anything was wrong."""
+        correction = begin_correction(self.project, item, TEACHER, WHO)
+        truth = self.trial.judged[item.case][1].volume.read(correction.region)
+        wrong = (truth == item.organ) | (correction.labels == item.organ)
+        if correction.record(np.where(wrong, truth, correction.labels)):
+            drain(commit_correction(self.project, correction))
+            return True
+        abandon_correction(correction)
+        return False
+
     @property
-    def judged(self) -> set[ReviewItem]:
-        return set(fold(read_verdicts(self.project.review_folder), checkpoint=TEACHER))
+    def judged(self) -> Standing:
+        return fold(read_verdicts(self.project.review_folder), checkpoint=TEACHER)
 
     def measure(self, students: dict[str, float] | None) -> dict[str, float]:
         """How well the classifier knows the rest, what is believed, and what a student makes of it.
@@ -90,18 +107,23 @@ class Reviewer:
         scores = self._scores()
         trust = acceptance(self.project, TEACHER)
         believed = {item: trust.values[item.case][self._place(item, trust.slab)] > 0 for item in self.good}
-        kept = [self.good[item] for item in self.good if believed[item]]
+        right = {item: good or self._is_corrected(done, item) for item, good in self.good.items()}
+        kept = [right[item] for item in self.good if believed[item]]
         found = {
             "auroc": auroc(np.array([scores[i] for i in rest]), np.array([self.good[i] for i in rest], bool)),
             "believed": len(kept) / len(believed),
             "precision": float(np.mean(kept)) if kept else math.nan,
-            "recall": sum(kept) / max(1, sum(self.good.values())),
+            "recall": sum(kept) / max(1, sum(right.values())),
         }
         if students is None:
             return found
         if trust.digest() not in students:
             students[trust.digest()] = self._student(f"{self.order}-{len(done)}", trust)
         return found | {"student": students[trust.digest()]}
+
+    @staticmethod
+    def _is_corrected(said: Standing, item: ReviewItem) -> bool:
+        return item in said and said[item].decision is Decision.CORRECTED
 
     def teacher(self) -> float:
         """Mean IoU of the teacher on the animals that nobody saw."""
@@ -162,14 +184,15 @@ def run(asked: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
     """By order and count, what was measured; kept as it comes."""
     bench = Bench(SETS[name](asked.data, seed), asked.folder / name / f"seed-{seed}")
     bench.play()
-    file = bench.folder / "reviewers.json"
+    how = "corrects" if asked.correct else "order"
+    file = bench.folder / ("corrections.json" if asked.correct else "reviewers.json")
     found: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
     for order in asked.orders:
         known = found.setdefault(order, {})
         wanted = [*asked.counts, ALL]
         if all(str(count) in known and ("student" in known[str(count)] or not asked.students) for count in wanted):
             continue
-        reviewer = Reviewer(bench, order, bench.folder / f"order-{order}")
+        reviewer = Reviewer(bench, order, bench.folder / f"{how}-{order}", asked.correct)
         if asked.students and "teacher" not in found:
             found["teacher"] = reviewer.teacher()
         for count in wanted:
@@ -219,7 +242,7 @@ def needed(found: dict[int, dict[str, Any]], order: str, counts: list[int]) -> s
 WHAT = {
     "auroc": "AUROC on what is not judged yet, %, after so many verdicts",
     "precision": "share of good ones among what is believed, %",
-    "recall": "share of the good ones that is believed, %",
+    "recall": "share of the good and of the corrected ones that is believed, %",
     "student": "the student's mean IoU on animals that nobody saw, %",
 }
 
@@ -233,6 +256,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--counts", type=int, nargs="+", default=[0, 10, 20, 40, 80], help="verdicts at which to measure"
     )
+    parser.add_argument("--correct", action="store_true", help="paint what is not good enough, instead of rejecting it")
     parser.add_argument("--students", action="store_true", help="train a student at each count, too")
     parser.add_argument("--folder", type=Path, default=Path("medaka-bench") / "quality", help="where to work")
     parser.add_argument("--json", action="store_true", help="one line for machines instead of the tables")
