@@ -202,7 +202,9 @@ class SelfTrainingSettings(StrategySettings):
     temperature: float = knob(2.0, "Temperature", "Softens the teacher's answer; T in the loss.", gt=0)
     pseudo_weight: float = knob(1.0, "Pseudo-labels", "Weight of accepted pseudo-labels, λ_pl.", ge=0)
     distil_weight: float = knob(1.0, "Soft answers", "Weight of the distillation term, λ_kd.", ge=0)
-    unreviewed: Unreviewed = knob("accepted", "Unreviewed", "It teaches if accepted unseen; weighed by its score; all.")
+    unreviewed: Unreviewed = knob(
+        "accepted", "Unreviewed", "What of it teaches: what is accepted unseen, all weighed by its score, or all alike."
+    )
     unlabelled: int = knob(8, "Unlabelled", "Pseudo-labelled patches in each step.", ge=0)
     ramp: float = knob(0.2, "Ramp", "Share of the steps over which the pseudo-labels come in.", ge=0, le=1)
     rim: int = knob(2, "Rim (voxel)", "How far around a rejected organ nothing is taught.", ge=0)

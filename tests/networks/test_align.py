@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from napari_medaka_kd.networks.align import judges, translators
+from napari_medaka_kd.networks.align import judges, line_between, translators
 
 
 def scan_of(dimensions, size=(16, 48, 48)):
@@ -55,3 +55,17 @@ def test_the_two_of_a_kind_differ_and_come_from_the_seed():
         assert not torch.equal(weights[0], weights[1])
         assert not torch.equal(weights[0], weights[2])
         assert torch.equal(weights[0], weights[3])
+
+
+@pytest.mark.parametrize(("slope", "offset"), [(0.8, 0.1), (-1.5, 0.9)])
+def test_the_line_between_brightnesses_goes_up_or_down_as_they_do_and_its_reverse_leads_back(slope, offset):
+    one = torch.tensor([0.1, 0.3, 0.8])
+    other = slope * one + offset
+    there, back = line_between(one, other), line_between(other, one)
+    torch.testing.assert_close(there, torch.tensor([slope, offset]))
+    torch.testing.assert_close(back[0] * other + back[1], one)
+
+
+def test_the_line_of_brightnesses_that_hardly_differ_is_not_steep():
+    there = line_between(torch.tensor([0.5, 0.501, 0.5]), torch.tensor([0.0, 1.0, 0.2]))
+    assert there[0] == 2
