@@ -45,7 +45,8 @@ def main() -> None:
     played = asked.arms or list(claim.arms)
     if unknown := [arm for arm in played if arm not in claim.arms]:
         sys.exit(f"{unknown[0]} is no arm of {asked.strategy}; there are: {'; '.join(claim.arms)}.")
-    seeds = {seed: Seed(asked, claim, seed).play(played) for seed in asked.seeds}
+    further = [FACTS] if claim.facts and not asked.arms else []
+    seeds = {seed: Seed(asked, claim, seed).play([*played, *further]) for seed in asked.seeds}
     found: Found = {arm: {} for arm in played}
     for seed, arms in seeds.items():
         for arm in played:
@@ -58,7 +59,7 @@ def main() -> None:
     print(f"{asked.strategy} on {asked.data}: {len(seeds)} seeds.\n")
     in_percent = asked.data not in claim.figures
     show(found, bases, in_percent)
-    if claim.facts and not asked.arms:
+    if further:
         facts = [seed[FACTS] for seed in seeds.values()]
         print_table(list(facts[0]), [[f"{np.nanmean([each[name] for each in facts]):.2f}" for name in facts[0]]])
     print(f"Plot: {draw(found, asked.folder / asked.strategy / asked.data / 'claims.svg', in_percent)}")
@@ -74,11 +75,10 @@ class Seed:
         self.asked, self.claim, self.seed = asked, claim, seed
         self.folder = asked.folder / asked.strategy / asked.data / f"seed-{seed}"
 
-    def play(self, arms: list[str]) -> dict[str, dict[str, float]]:
-        """By arm, its figures on each test; and under ``facts`` further ones, if every arm is played."""
+    def play(self, wanted: list[str]) -> dict[str, dict[str, float]]:
+        """By arm of those wanted, its figures on each test; ``facts`` among these are further ones."""
         file = self.folder / "figures.json"
         known: dict[str, dict[str, float]] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-        wanted = [*arms, *([FACTS] if self.claim.facts and not self.asked.arms else [])]
         missing = [arm for arm in wanted if arm not in known]
         study = self._study() if missing else None
         for arm in missing:

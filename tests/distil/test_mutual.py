@@ -22,7 +22,6 @@ from napari_medaka_kd.settings import AugmentSettings, DistilSettings, MutualSet
 from napari_medaka_kd.volumes.volume import Volume
 
 ONES = torch.ones(3)
-AS_SCANNED = AugmentSettings(gamma=0, contrast=0, brightness=0, noise=0, blur=0)
 NETWORKS = ("real", "synthetic", "translators", "judges")
 
 
@@ -33,7 +32,7 @@ def batch_of(toy, looks, **more):
     return next(side_by_side(main, **{ASSISTANT: helping})(3))
 
 
-def learning(toy, looks, augment=AS_SCANNED, **knobs):
+def learning(toy, looks, augment=None, **knobs):
     """Five fresh networks, the translators far enough from the identity that something is left to be learned."""
     made = Mutual(
         build(looks, 3, seed=1),
@@ -41,7 +40,7 @@ def learning(toy, looks, augment=AS_SCANNED, **knobs):
         translators(looks.dimensions, 4, seed=3),
         judges(looks.dimensions, 4, seed=4),
         (ONES, ONES),
-        Views(augment, count=1, seed=5),
+        Views(augment or toy.STILL, count=1, seed=5),
         MutualSettings(**knobs),
         steps=10,
     )
