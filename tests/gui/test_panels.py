@@ -152,6 +152,29 @@ def test_without_a_teacher_one_is_trained_with_the_projects_knobs(
     assert "fit.steps=9" in panel.train.command.text.text()
 
 
+def test_settings_written_meanwhile_are_in_the_forms_under_what_a_person_turned(
+    qtbot: Any, session: Session, taught: Project
+) -> None:
+    file = taught.folder / "settings.toml"
+    train, distil = shown(qtbot, SegmentPanel, session).train, shown(qtbot, DistilPanel, session)
+    distil.forms["rest"].groups["fit"].fields["steps"].widget.setValue(9)
+    file.write_text(
+        "[train]\nfit = { steps = 7 }\n[distil]\nseed = 4\nfit = { steps = 8 }\nstrategy = { name = 'mean_teacher' }\n"
+    )
+    session.listen()
+    assert train.form.value.fit.steps == 7
+    assert "--set" not in train.command.text.text()
+    assert (distil.settings.fit.steps, distil.settings.seed) == (9, 4)
+    assert distil.settings.strategy.name == "mean_teacher"
+    complaints: list[str] = []
+    session.went_wrong.connect(complaints.append)
+    file.write_text("[train]\nfit = { steps = ")
+    session.listen()
+    assert all("cannot be read" in words for words in complaints)
+    assert complaints
+    assert train.form.value.fit.steps == 7
+
+
 def test_segmenting_begins_where_one_looks_and_scores_afterwards(
     qtbot: Any, session: Session, taught: Project, begun: list[list[str]]
 ) -> None:

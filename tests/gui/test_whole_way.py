@@ -106,7 +106,7 @@ def make_the_sample(window: Window) -> Path:
     window.until(lambda: (folder / "project.toml").is_file() and len(open_project(folder).cases) >= 8)
     window.until(lambda: not window.dock.session.board.pending)
     (folder / "settings.toml").write_text(KNOBS)
-    window.dock.session.open_project(folder)  # the forms read the settings of a project when it is opened
+    window.until(lambda: window.dock.panels["Distil"].settings.fit.steps == 60)
     window.until(lambda: "scan" in window.viewer.layers)
     assert "made-up fish" not in window.viewer.layers
     return folder

@@ -53,7 +53,7 @@ class ForecastLine(QWidget):
         if project is None or case is None or not self.checkpoint:
             return None
         try:
-            settings = self.session.base("segment", SegmentSettings) or SegmentSettings()
+            settings = self.session.defaults.of("segment", SegmentSettings) or SegmentSettings()
             return at_a_glance(project, self.checkpoint, case, settings)
         except UserError:
             return None  # a damaged case or checkpoint: others say so

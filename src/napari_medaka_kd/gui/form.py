@@ -25,6 +25,7 @@ from superqt import QCollapsible
 
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.settings import Settings
+from napari_medaka_kd.turns import knobs, turned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,11 @@ class SettingsForm(QWidget):
     """A form of one settings class; emits ``changed`` when a person turns a knob.
 
     A knob without a title is not shown and keeps its value, as does the group named ``without``.
+
+    Attributes
+    ----------
+    base
+        What was shown before a person turned anything.
     """
 
     changed = Signal()
@@ -56,6 +62,7 @@ class SettingsForm(QWidget):
         super().__init__(parent)
         self._without = without
         self._kind = type(settings)
+        self.base: Any = settings
         self._hidden: dict[str, Any] = {}
         self.fields: dict[str, Field] = {}
         self.groups: dict[str, SettingsForm] = {}
@@ -92,6 +99,7 @@ class SettingsForm(QWidget):
 
     def setValue(self, settings: Settings) -> None:  # noqa: N802  Qt's manner
         """Show ``settings``, without telling anyone."""
+        self.base = settings
         self.blockSignals(True)
         for name, field in self.fields.items():
             field.show(getattr(settings, name))
@@ -99,6 +107,12 @@ class SettingsForm(QWidget):
             group.setValue(getattr(settings, name))
         self._hidden = {name: getattr(settings, name) for name in self._hidden}
         self.blockSignals(False)
+
+    def rebase(self, base: Settings) -> None:
+        """Show ``base`` and what a person turned of the one before."""
+        turned_so_far = turned(self.value, self.base)
+        self.setValue(knobs(self._kind, turns=turned_so_far, base=base))
+        self.base = base
 
     def _add(self, name: str, info: FieldInfo, value: Any) -> None:
         if name == self._without:

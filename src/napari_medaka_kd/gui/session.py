@@ -11,7 +11,6 @@ from psygnal import Signal
 from napari_medaka_kd.background import State
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import Job, drain
-from napari_medaka_kd.turns import project_knobs
 from napari_medaka_kd.volumes.growing import Growing, open_growing
 from napari_medaka_kd.workflow.correct import open_corrections
 from napari_medaka_kd.workflow.curate import init, open_project
@@ -20,6 +19,7 @@ from napari_medaka_kd.workflow.preview import Preview, preview
 
 from .board import Board
 from .correcting import Correcting
+from .defaults import Defaults
 from .remembered import Remembered
 from .reviewing import Reviewing
 from .spoken import spoken
@@ -46,8 +46,8 @@ class Session:
 
     Attributes
     ----------
-    review, correcting, board
-        Its three parts: verdicts, the crop that is being painted, background tasks.
+    review, correcting, board, defaults
+        Its parts: verdicts, the crop that is being painted, background tasks, the project's own settings.
     checkpoint
         Whose label maps are shown and judged; empty while there is none.
     growing
@@ -76,6 +76,7 @@ class Session:
     def __init__(self, remembered: Remembered | None = None, reviewer: str = "") -> None:
         self.remembered = remembered or Remembered()
         self.review, self.correcting, self.board = Reviewing(reviewer or getpass.getuser()), Correcting(), Board()
+        self.defaults = Defaults()
         self.play: Callable[[Job[Any], Callable[[Any], None]], None] = _play_at_once
         self.project: Project | None = None
         self.case: Case | None = None
@@ -86,6 +87,7 @@ class Session:
         self.position = self._asked_for = (0.0, 0.0, 0.0)
         self.review.said.connect(self.said.emit)
         self.review.item_changed.connect(self._on_item)
+        self.defaults.went_wrong.connect(self.went_wrong.emit)
         self.board.changed.connect(self._look_for_tiles)
         self.board.ended.connect(self._on_end)
 
@@ -103,6 +105,7 @@ class Session:
         self.close()
         self.project = project
         self.board.follow(project.folder)
+        self.defaults.follow(project.folder)
         kept = self.remembered.recall(project.folder)
         self.review.order = kept.get("order", self.review.order)
         self.project_changed.emit(project)
@@ -137,6 +140,7 @@ class Session:
         self._drop_preview()
         self.project, self.case, self.checkpoint, self.growing = None, None, "", None
         self.board.follow(None)
+        self.defaults.follow(None)
         self.growing_changed.emit(None)
         self.case_changed.emit(None)
         self.project_changed.emit(None)
@@ -191,11 +195,6 @@ class Session:
             self.review.desk.reload()
             self.review.arrange()
         self.data_changed.emit()
-
-    @spoken
-    def base(self, verb: str, kind: type[S]) -> S:
-        """The project's own settings of a verb."""
-        return kind() if self.project is None else project_knobs(kind, self.project.folder, verb)
 
     @spoken
     def preview_scan(self, file: Path, voxel_size: Point | None = None) -> None:
@@ -303,8 +302,9 @@ class Session:
 
     @spoken
     def listen(self) -> None:
-        """Notice what other reviewers said in the meantime."""
+        """Notice what other reviewers said in the meantime, and that the project's settings were written."""
         self.review.listen()
+        self.defaults.listen()
 
     # ---- inside ------------------------------------------------------------------------------------------------
 

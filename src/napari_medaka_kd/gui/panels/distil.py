@@ -119,7 +119,7 @@ class DistilPanel(QWidget):
         if project is None or (strategy.from_proposals and not self.teacher.currentData()):
             return None
         try:
-            turns = turned(self.settings, self._base())
+            turns = turned(self.settings, self.forms["rest"].base)
         except UserError as error:
             self.session.went_wrong.emit(str(error))
             return None
@@ -145,9 +145,6 @@ class DistilPanel(QWidget):
             return self.forms[name].value
         except UserError:
             return strategies()[name][1]()
-
-    def _base(self) -> DistilSettings:
-        return self.session.base("distil", DistilSettings) or DistilSettings()
 
     def _offer_name(self) -> None:
         names = ("student", *(f"student-{number}" for number in range(2, 1000)))
@@ -198,17 +195,28 @@ class DistilPanel(QWidget):
         session.project_changed.connect(self._on_project)
         session.checkpoint_changed.connect(self.refresh)
         session.data_changed.connect(self.refresh)
+        session.defaults.changed.connect(self._on_defaults)
         session.board.changed.connect(self.follow)
         self.teacher.activated.connect(self.refresh)
         self.strategy.activated.connect(self._on_strategy)
         self.name.textEdited.connect(self._show_command)
 
     def _on_project(self, _: object) -> None:
-        base = self._base()
+        base = self.session.defaults.of("distil", DistilSettings) or DistilSettings()
         self._drawn = None
         self.forms["rest"].setValue(base)
         self.forms[base.strategy.name].setValue(base.strategy)
         self.strategy.setCurrentIndex(self.strategy.findData(base.strategy.name))
+        self._on_strategy(0)
+
+    def _on_defaults(self) -> None:
+        base, rest = self.session.defaults.of("distil", DistilSettings), self.forms["rest"]
+        if base is None:
+            return
+        if self.strategy.currentData() == rest.base.strategy.name:
+            self.strategy.setCurrentIndex(self.strategy.findData(base.strategy.name))
+        rest.rebase(base)
+        self.forms[base.strategy.name].rebase(base.strategy)
         self._on_strategy(0)
 
     def _on_strategy(self, _: int) -> None:

@@ -150,6 +150,7 @@ class TrainBox(QWidget):
         self.form.changed.connect(self._on_changed)
         self.name.textEdited.connect(self._on_changed)
         session.project_changed.connect(self._on_project)
+        session.defaults.changed.connect(self._on_defaults)
         self._on_project(session.project)
 
     def refresh(self) -> None:
@@ -171,7 +172,7 @@ class TrainBox(QWidget):
         if project is None:
             return None
         try:
-            turns = turned(self.form.value, self.session.base("train", TrainSettings) or TrainSettings())
+            turns = turned(self.form.value, self.form.base)
         except UserError as error:
             self.session.went_wrong.emit(str(error))
             return None
@@ -179,8 +180,14 @@ class TrainBox(QWidget):
         return ["train", str(project.folder), "--name", self.name.text(), *sets]
 
     def _on_project(self, _: object) -> None:
-        self.form.setValue(self.session.base("train", TrainSettings) or TrainSettings())
+        self.form.setValue(self.session.defaults.of("train", TrainSettings) or TrainSettings())
         self._on_changed()
+
+    def _on_defaults(self) -> None:
+        base = self.session.defaults.of("train", TrainSettings)
+        if base is not None:
+            self.form.rebase(base)
+            self._on_changed()
 
     def _on_changed(self, *_: object) -> None:
         argv = self._argv()
