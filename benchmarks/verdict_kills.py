@@ -1,6 +1,7 @@
 """Writers of verdicts, killed at random moments or all at once on one project: nothing acknowledged is lost.
 
 python benchmarks/verdict_kills.py --kills 1000 --writers 16 --verdicts 5000
+python benchmarks/verdict_kills.py --mounts A B --verdicts 2000   two mounts of one network share, as of two machines
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -150,6 +152,41 @@ def write_at_once(writers: int, count: int, names: Callable[[int], str]) -> dict
         }  # fmt: skip
 
 
+def write_and_look(folder: Path, reviewer: str, stem: str, count: int) -> Callable[[Path], None]:
+    """As :func:`write`, and after each verdict reads what everybody said."""
+
+    def work(told: Path) -> None:
+        log, reader = VerdictLog(folder, reviewer), VerdictReader(folder)
+        with told.open("ab", buffering=0) as known:
+            for number in range(count):
+                log.append(Verdict(ReviewItem(f"{stem}-{number}", 1), Decision.ACCEPTED, reviewer, now(), 1.0))
+                known.write(b"%d\n" % number)
+                reader.read()
+
+    return work
+
+
+def write_through(mounts: list[Path], count: int) -> dict[str, float]:
+    """A reviewer behind each mount of one share, both at once, each reading the other's log after each verdict."""
+    shared = f"review-{os.getpid()}"
+    with tempfile.TemporaryDirectory() as place:
+        told, begun = [Path(place) / f"w{number}" for number, _ in enumerate(mounts)], time.monotonic()
+        works = [write_and_look(mount / shared, f"r{n}", f"w{n}", count) for n, mount in enumerate(mounts)]
+        ends = [os.waitpid(pid, 0)[1] for pid in [begin(work, file) for work, file in zip(works, told, strict=True)]]
+        seconds = time.monotonic() - begun
+        for error in Path(place).glob("*.error"):
+            print(error.read_text(), file=sys.stderr)
+        known = [case for n, file in enumerate(told) for case in acknowledged(file, f"w{n}")]
+    kept = Counter(row.item.case for row in read_verdicts(mounts[0] / shared))
+    checked = sum(verify_chain(log) for log in (mounts[0] / shared).glob("*.sqlite"))
+    shutil.rmtree(mounts[0] / shared)
+    return {
+        "acknowledged": len(known), "lost": sum(case not in kept for case in known),
+        "doubled": sum(times > 1 for times in kept.values()), "rows with a whole chain": checked,
+        "writers that failed": sum(map(bool, ends)), "verdicts a second": len(known) / seconds,
+    }  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=1000)
@@ -157,7 +194,12 @@ def main() -> None:
     parser.add_argument("--verdicts", type=int, default=5000, help="by each writer")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--mounts", type=Path, nargs="+", help="of one network share; two writers there, nothing else")
     asked = parser.parse_args()
+    if asked.mounts:
+        found = write_through(asked.mounts, asked.verdicts)
+        print_table(tuple(found), [tuple(f"{value:.0f}" for value in found.values())])
+        raise SystemExit(1 if found["lost"] + found["doubled"] + found["writers that failed"] else 0)
     killed = kill_writers(asked.kills, random.Random(asked.seed))
     arms = {
         f"{asked.writers} writers, a name each": write_at_once(asked.writers, asked.verdicts, lambda n: f"r{n}"),

@@ -5,17 +5,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_medaka_kd.project import Project
 from napari_medaka_kd.review import Agreement, Agreements, Decision, ReviewItem, Standing, Verdict, fold
-from napari_medaka_kd.review.share import network_disk, warn_of_share
 from napari_medaka_kd.workflow.agreeing import company, compare
 from napari_medaka_kd.workflow.curate import status
 from napari_medaka_kd.workflow.desk import Desk, Filter
@@ -161,17 +158,3 @@ def test_two_desks_see_their_conflict_and_the_project_knows_it(make_project: Cal
 
 def test_nobody_to_agree_with_is_said_in_words(make_project: Callable[..., Project]) -> None:
     assert company(make_project()).text() == "No two reviewers judged the same item of the same label map yet."
-
-
-@pytest.mark.parametrize(
-    ("kind", "options", "told"),
-    [("nfs4", "rw", "nfs4"), ("ntfs", "rw,remote", "a network drive"), ("btrfs", "rw", "")],
-)
-def test_a_network_share_is_warned_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, options: str, told: str
-) -> None:
-    part = psutil.disk_partitions(all=True)[0]._replace(mountpoint=str(tmp_path), fstype=kind, opts=options)
-    mounted = [part._replace(mountpoint="/", fstype="ext4", opts="rw"), part]
-    monkeypatch.setattr(psutil, "disk_partitions", lambda **_: mounted)
-    assert network_disk(tmp_path / "review") == told
-    assert [told in sentence for sentence in warn_of_share(tmp_path)] == ([True] if told else [])

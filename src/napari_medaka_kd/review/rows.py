@@ -5,27 +5,35 @@ from __future__ import annotations
 import json
 import random
 import sqlite3
+import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from napari_medaka_kd.errors import UserError
+from napari_medaka_kd.volumes.shares import on_share
 
 from .verdict import Decision, write_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
+    from typing import TypeAlias
 
     from .verdict import Verdict
+
+    _Opened: TypeAlias = AbstractContextManager[sqlite3.Connection]
 
 FORMAT = 1
 CHUNK = 50_000  # rows that are read at once: a third of a second in which nobody can append
 _PATIENCE = 30.0  # seconds that an append waits for others to finish theirs
 _LOOKS_AGAIN = (0.001, 0.004)  # seconds after which it does
+_SETTLES = 2.0  # seconds in which a log on a share is whole at least once, however often another machine writes
+_SHARE = threading.Lock()  # held while a log on a share is open: to close it drops locks of this process on it
 
 
 @dataclass(frozen=True)
@@ -43,16 +51,34 @@ def read_rows(path: Path, after: Mark = START) -> tuple[list[str], Mark] | None:
     """The next rows behind ``after``, at most :data:`CHUNK`, as they were written, and the mark of the last one.
 
     The hash of each was checked. ``None`` where the log does not hold the marked row: it is another one, and to be read
-    from the start.
+    from the start. On a network share the log is read as it lies there, without locks: those of another machine may not
+    show, and SQLite would take a row that is being written for one that a crash left, and undo it.
 
     Raises
     ------
     UserError
         If the log is damaged, its chain is broken, or a newer version wrote it.
     """
+    if not on_share(path.parent):
+        return _rows(path, after, opened)
+    until = time.monotonic() + _SETTLES
+    while True:
+        last = time.monotonic() > until
+        try:
+            found = _rows(path, after, _as_it_lies)
+        except UserError:
+            if last:
+                raise
+        else:
+            if last or found is not None:
+                return found
+        time.sleep(random.uniform(*_LOOKS_AGAIN))
+
+
+def _rows(path: Path, after: Mark, open_log: Callable[[Path], _Opened]) -> tuple[list[str], Mark] | None:
     ask = "SELECT row, verdict, hash FROM verdicts WHERE row >= ? ORDER BY row LIMIT ?"
     known = min(after.row, 1)
-    with opened(path) as database:
+    with open_log(path) as database:
         rows = database.execute(ask, (after.row, CHUNK + known)).fetchall() if _has_table(database) else []
     if known and (not rows or (rows[0][0], rows[0][2]) != (after.row, after.hash)):
         return None
@@ -141,9 +167,25 @@ def _patiently(database: sqlite3.Connection, work: Callable[[], object]) -> None
 @contextmanager
 def opened(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection without implicit transactions; SQLite's errors become sentences."""
+    with _connected(path, str(path)) as database:
+        yield database
+
+
+@contextmanager
+def _as_it_lies(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that neither locks nor changes anything: what it reads may be half written."""
+    with _connected(path, f"{path.resolve().as_uri()}?immutable=1") as database:
+        yield database
+
+
+@contextmanager
+def _connected(path: Path, name: str) -> Iterator[sqlite3.Connection]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)) as database:
+        with (
+            _SHARE if on_share(path.parent) else nullcontext(),
+            closing(sqlite3.connect(name, timeout=_PATIENCE, isolation_level=None, uri=name != str(path))) as database,
+        ):
             _patiently(database, lambda: _refuse_newer(database, path))
             yield database
     except (sqlite3.OperationalError, OSError) as error:

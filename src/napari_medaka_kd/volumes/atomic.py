@@ -11,6 +11,9 @@ from typing import IO, TYPE_CHECKING
 
 from napari_medaka_kd.errors import UserError
 
+from .held import held
+from .shares import on_share
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -64,7 +67,14 @@ def sync_tree(folder: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Be the only process between the braces; the lock ends with the process, however it ends."""
+    """Be the only process between the braces; the lock ends with the process, however it ends.
+
+    On a network share it holds between machines, too; that of a machine that died ends two minutes later.
+    """
+    if on_share(path.parent):
+        with held(path.with_name(f"{path.name}.held")):
+            yield
+        return
     with path.open("a+b") as file:
         _lock(file, shared=False, wait=True)
         yield

@@ -63,6 +63,25 @@ def generations(labels: Path, name: str) -> list[tuple[int, Path]]:
     return sorted((number, folder) for (stem, number), folder in found if stem == name and number)
 
 
+def next_generation(labels: Path, name: str) -> Path:
+    """A new folder for the generation of ``name`` that follows all there are.
+
+    Raises
+    ------
+    UserError
+        If it was made on another machine, and the share did not show it yet.
+    """
+    last = max((number for number, _ in generations(labels, name)), default=0)
+    folder = labels / f"{name}.{last + 1}"
+    try:
+        folder.mkdir()
+    except FileExistsError as error:
+        raise UserError(
+            f"{str(folder)!r} was made on another machine just now.", "Try again when the share shows it, in a minute."
+        ) from error
+    return folder
+
+
 def enlist(labels: Path, generation: str) -> tuple[str, ...]:
     """List ``generation`` in place of the other ones of its name, durably; returns those."""
     stem, _ = split_name(generation)

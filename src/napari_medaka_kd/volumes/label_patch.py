@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 import weakref
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -22,12 +24,13 @@ from napari_medaka_kd.job import Progress
 from .atomic import in_use, locked, share, sync_folder, sync_tree
 from .gate import check_ids
 from .label_generation import describe_labels, open_generation
-from .label_list import enlist, generations, listed, resolve, split_name
+from .label_list import enlist, generations, listed, next_generation, resolve, split_name
 from .lazy import DiskArray, convert
 from .ledger import LEDGER, Ledger
 from .open import open_store
 from .organ_index import cells_in, keep_index, kept_index, recount
 from .pyramid import plan_levels, stride, write_image_group
+from .shares import on_share
 from .store_array import read_back, reopen_array, write_block, writing
 from .tiles import block_grid
 from .volume import extent
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
 
     #: Gives the labels that are to stand in a box of one level.
     Source: TypeAlias = Callable[[Region], npt.NDArray[Any]]
+
+_READ_ON = 600.0  # seconds in which another machine that reads the generation before has noticed that there is a newer
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ def prepare_patch(store: Path, name: str, patch: Patch, schema: LabelSchema) -> 
     check_ids(patch.block, schema, name)
     with locked(labels / ".lock"):
         _sweep(labels, name)
-        folder = _begin(labels, name)
+        folder = next_generation(labels, name)
         ledger = Ledger(folder, {"patch of": patch.base})
     try:
         with writing():
@@ -159,18 +164,17 @@ def _held(level: LazyArray, hold: _Hold) -> LazyArray:
 
 def _sweep(labels: Path, name: str, below: int | None = None) -> None:
     """Remove the generations of ``name`` that are neither listed nor in use."""
-    done = listed(labels)
-    for number, folder in generations(labels, name):
+    done, known = listed(labels), generations(labels, name)
+    for (number, folder), (_, after) in zip_longest(known, known[1:], fillvalue=(0, labels)):
         unwanted = folder.name not in done and (below is None or number < below)
-        if unwanted and not ((folder / LEDGER).exists() and in_use(folder / LEDGER)):
+        if unwanted and not ((folder / LEDGER).exists() and in_use(folder / LEDGER)) and not _just_left(after):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _begin(labels: Path, name: str) -> Path:
-    last = max((number for number, _ in generations(labels, name)), default=0)
-    folder = labels / f"{name}.{last + 1}"
-    folder.mkdir()
-    return folder
+def _just_left(after: Path) -> bool:
+    """Whether another machine may still read the generation before ``after``, which on a share nothing else tells."""
+    ledger = after / LEDGER
+    return on_share(after.parent) and ledger.exists() and abs(time.time() - ledger.stat().st_mtime) < _READ_ON
 
 
 def _link(base: Path, folder: Path) -> None:

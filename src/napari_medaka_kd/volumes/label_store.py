@@ -19,7 +19,7 @@ from .channels import open_channels
 from .gate import check_ids
 from .label_extras import UNCERTAINTY, extra_folder
 from .label_generation import LabelGeneration, open_generation
-from .label_list import generations, listed, resolve, split_name
+from .label_list import generations, listed, next_generation, resolve, split_name
 from .ledger import LEDGER, read_plan
 from .open import open_store
 from .pyramid import plan_levels
@@ -72,7 +72,7 @@ def begin_labels(
         folder = _resumable(labels, name, plan)
         if folder is None:
             _check_room(labels, scan, schema, extras)
-            folder = _next(labels, name)
+            folder = next_generation(labels, name)
         return LabelGeneration(folder, scan, plan, schema)
 
 
@@ -198,10 +198,3 @@ def _unpacked(scan: Volume, schema: LabelSchema, extras: Sequence[Extra]) -> int
 
 def _check_room(labels: Path, scan: Volume, schema: LabelSchema, extras: Sequence[Extra]) -> None:
     check_space(labels, _unpacked(scan, schema, extras))
-
-
-def _next(labels: Path, name: str) -> Path:
-    last = max((number for number, _ in generations(labels, name)), default=0)
-    folder = labels / f"{name}.{last + 1}"
-    folder.mkdir()
-    return folder

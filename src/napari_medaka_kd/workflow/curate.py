@@ -23,12 +23,12 @@ from napari_medaka_kd.project import open_project as open_project
 from napari_medaka_kd.quality.record import FILE, open_record
 from napari_medaka_kd.quality.rules import FILE as RULES
 from napari_medaka_kd.review import Decision, ReviewItem, Verdict, VerdictLog, fold, now, read_verdicts
-from napari_medaka_kd.review.share import warn_of_share
 from napari_medaka_kd.volumes.atomic import replace_file
 from napari_medaka_kd.volumes.instance_files import open_layers, things_of_layers
 from napari_medaka_kd.volumes.label_store import generation
 from napari_medaka_kd.volumes.labels import LabelSchema
 from napari_medaka_kd.volumes.open import open_labels, open_volume, split_inside
+from napari_medaka_kd.volumes.shares import warn_of_share
 
 from .agreeing import agreement_facts, company
 from .anatomy import carried_rules, facts_of, flags_or_warning, listed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +21,12 @@ def warn_of_share(folder: Path) -> tuple[str, ...]:
         f"The project lies on a network share ({kind}): let each reviewer's name be used on one machine at a time, for "
         "the locks that two machines need to write the same log may not hold there.",
     )
+
+
+@cache
+def on_share(folder: Path) -> bool:
+    """Whether ``folder`` lies on one; asked once, for what is mounted stays so."""
+    return bool(network_disk(folder))
 
 
 def network_disk(folder: Path) -> str:
