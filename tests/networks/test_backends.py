@@ -177,7 +177,24 @@ def test_a_back_end_that_is_not_here_is_refused_by_name():
     assert EXACT in caught.value.remedy
 
 
-@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
+needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
+
+
+@needs_openvino
+def test_a_network_is_traced_once_for_all_volumes_since_torch_frees_no_trace(monkeypatch):
+    traced, trace = [], torch.jit.trace
+    monkeypatch.setattr(torch.jit, "trace", lambda *given, **more: traced.append(1) or trace(*given, **more))
+    looks, first, second = LOOKS["2-D"], network_of(LOOKS["2-D"], seed=31), network_of(LOOKS["2-D"], seed=32)
+    said = [
+        make("openvino float32", network, looks, TILE)(sample().image, sample().inner)
+        for network in (first, first, second)
+    ]
+    assert len(traced) == 2
+    np.testing.assert_array_equal(said[0][0], said[1][0])
+    assert (said[0][0] != said[2][0]).any()
+
+
+@needs_openvino
 def test_openvino_finds_no_package_to_report_with():
     pair_of("openvino float32", "2-D")
     assert sys.modules["openvino_telemetry"] is None

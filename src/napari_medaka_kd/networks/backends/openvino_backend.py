@@ -16,7 +16,7 @@ from napari_medaka_kd.networks.cone import cone
 from napari_medaka_kd.volumes.volume import whole
 
 from .torch_backend import as_few_bytes, precision_of
-from .verdict import Verdict, folded
+from .verdict import Verdict, fingerprint, folded
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from napari_medaka_kd.volumes.volume import Region, Shape
 
     from .backend import Reply
+
+_KEPT = 4  # graphs, each as large as its weights
+_graphs: dict[tuple[str, str, str, bool], tuple[Any, int]] = {}
 
 
 class OpenVinoBackend:
@@ -40,9 +43,7 @@ class OpenVinoBackend:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         }
-        verdict = Verdict(folded(network), soft=soft).eval()
-        self._levels = verdict.levels
-        graph = _graph(verdict, looks)
+        graph, self._levels = _kept_graph(network, looks, soft)
         self._request = without_telemetry().compile_model(graph, "CPU", settings).create_infer_request()
 
     def __call__(self, image: npt.NDArray[np.float32], inner: Region) -> Reply:
@@ -63,6 +64,21 @@ def without_telemetry() -> Any:
     import openvino
 
     return openvino
+
+
+def _kept_graph(network: nn.Module, looks: NetworkSettings, soft: bool) -> tuple[Any, int]:
+    """The graph of ``network`` and the levels of its tiles, made once for the few networks that were used last.
+
+    To trace takes four times as long as all else, and torch never frees what it traced (pytorch#35600): six times the
+    weights, for every volume before.
+    """
+    key = (fingerprint(network), repr(network), looks.model_dump_json(), soft)
+    if key not in _graphs:
+        verdict = Verdict(folded(network), soft=soft).eval()
+        while len(_graphs) >= _KEPT:
+            _graphs.pop(next(iter(_graphs)))
+        _graphs[key] = _graph(verdict, looks), verdict.levels
+    return _graphs[key]
 
 
 def _graph(verdict: Verdict, looks: NetworkSettings) -> Any:
