@@ -5,18 +5,20 @@
 The projects are those of ``quality.py``. For each order the reviewer takes the queue's next items, ten at a time; after
 each ten the classifier learns and the queue is made anew. At each of the counts, and where all is judged, a student is
 trained on what is then believed, and held against animals that neither it nor the reviewer saw. With ``--correct`` what
-is not good enough is painted as it should be instead of rejected. Interrupted, the same command goes on.
+is not good enough is painted as it should be instead of rejected; ``--unreviewed all`` lets the student believe what
+nobody looked at. Interrupted, the same command goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -31,7 +33,7 @@ from napari_medaka_kd.quality.classifier import auroc
 from napari_medaka_kd.quality.evidence import overlaps
 from napari_medaka_kd.report import plain
 from napari_medaka_kd.review import Decision, ReviewItem, Standing, fold, queue, read_verdicts
-from napari_medaka_kd.settings import SegmentSettings
+from napari_medaka_kd.settings import SegmentSettings, Unreviewed
 from napari_medaka_kd.volumes.atomic import replace_file
 from napari_medaka_kd.workflow.assess import evaluate
 from napari_medaka_kd.workflow.correct import abandon_correction, begin_correction, commit_correction
@@ -50,8 +52,8 @@ WHO = "simulated reviewer"
 class Reviewer:
     """A person, simulated on a copy of a project of ``quality.py``, who looks in one order."""
 
-    def __init__(self, bench: Bench, order: str, folder: Path, corrects: bool) -> None:
-        self.trial, self.order, self.corrects = bench.trial, order, corrects
+    def __init__(self, bench: Bench, order: str, folder: Path, corrects: bool, unreviewed: Unreviewed) -> None:
+        self.trial, self.order, self.corrects, self.unreviewed = bench.trial, order, corrects, unreviewed
         if not folder.exists():
             made = folder.with_name(f".{folder.name}")
             shutil.rmtree(made, ignore_errors=True)
@@ -105,7 +107,7 @@ class Reviewer:
         done = self.judged
         rest = [item for item in self.good if item not in done]
         scores = self._scores()
-        trust = acceptance(self.project, TEACHER)
+        trust = acceptance(self.project, TEACHER, self.unreviewed)
         believed = {item: trust.values[item.case][self._place(item, trust.slab)] > 0 for item in self.good}
         right = {item: good or self._is_corrected(done, item) for item, good in self.good.items()}
         kept = [right[item] for item in self.good if believed[item]]
@@ -117,9 +119,11 @@ class Reviewer:
         }
         if students is None:
             return found
-        if trust.digest() not in students:
-            students[trust.digest()] = self._student(f"{self.order}-{len(done)}", trust)
-        return found | {"student": students[trust.digest()]}
+        painted = sorted(item for item in done if self._is_corrected(done, item))
+        known = hashlib.sha256(repr((trust.digest(), painted)).encode()).hexdigest()
+        if known not in students:
+            students[known] = self._student(f"{self.order}-{len(done)}", trust)
+        return found | {"student": students[known]}
 
     @staticmethod
     def _is_corrected(said: Standing, item: ReviewItem) -> bool:
@@ -184,15 +188,16 @@ def run(asked: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
     """By order and count, what was measured; kept as it comes."""
     bench = Bench(SETS[name](asked.data, seed), asked.folder / name / f"seed-{seed}")
     bench.play()
-    how = "corrects" if asked.correct else "order"
-    file = bench.folder / ("corrections.json" if asked.correct else "reviewers.json")
+    believing = "" if asked.unreviewed == "accepted" else f"-{asked.unreviewed}"
+    how = f"corrects{believing}" if asked.correct else f"order{believing}"
+    file = bench.folder / f"{'corrections' if asked.correct else 'reviewers'}{believing}.json"
     found: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
     for order in asked.orders:
         known = found.setdefault(order, {})
         wanted = [*asked.counts, ALL]
         if all(str(count) in known and ("student" in known[str(count)] or not asked.students) for count in wanted):
             continue
-        reviewer = Reviewer(bench, order, bench.folder / f"{how}-{order}", asked.correct)
+        reviewer = Reviewer(bench, order, bench.folder / f"{how}-{order}", asked.correct, asked.unreviewed)
         if asked.students and "teacher" not in found:
             found["teacher"] = reviewer.teacher()
         for count in wanted:
@@ -257,6 +262,9 @@ def arguments() -> argparse.Namespace:
         "--counts", type=int, nargs="+", default=[0, 10, 20, 40, 80], help="verdicts at which to measure"
     )
     parser.add_argument("--correct", action="store_true", help="paint what is not good enough, instead of rejecting it")
+    parser.add_argument(
+        "--unreviewed", choices=get_args(Unreviewed), default="accepted", help="what is believed unseen"
+    )
     parser.add_argument("--students", action="store_true", help="train a student at each count, too")
     parser.add_argument("--folder", type=Path, default=Path("medaka-bench") / "quality", help="where to work")
     parser.add_argument("--json", action="store_true", help="one line for machines instead of the tables")
