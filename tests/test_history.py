@@ -219,7 +219,15 @@ def test_the_paragraph_says_what_random_verdicts_prove_of_what_nobody_looked_at(
 
 def test_the_paragraph_says_where_nothing_was_accepted_unseen(project: Project) -> None:
     (project.folder / "settings.toml").write_text('[review]\nunproven = "none"\n')
-    assert "none was accepted unseen" in methods(project, "teacher").text
+    assert "none may be accepted unseen" in methods(project, "teacher").text
+
+
+@pytest.mark.parametrize(
+    ("kept", "told"), [("weighed", "as far as their scores"), ("all", "like accepted"), ("accepted", "only those were")]
+)
+def test_the_paragraph_says_what_taught_unseen(project: Project, kept: str, told: str) -> None:
+    (project.folder / "settings.toml").write_text(f'[distil]\nstrategy = {{ unreviewed = "{kept}" }}\n')
+    assert told in methods(project, "teacher").text
 
 
 def test_without_verdicts_there_is_nothing_to_tell(project: Project, tmp_path: Path) -> None:

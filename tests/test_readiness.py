@@ -10,7 +10,7 @@ from napari_medaka_kd.job import drain
 from napari_medaka_kd.networks.checkpoint import CARD, Checkpoint
 from napari_medaka_kd.project import Project, add_case
 from napari_medaka_kd.quality.record import FILE
-from napari_medaka_kd.settings import NetworkSettings
+from napari_medaka_kd.settings import NetworkSettings, Unreviewed
 from napari_medaka_kd.volumes.labels import LabelMap
 from napari_medaka_kd.volumes.volume import Volume
 from napari_medaka_kd.workflow.desk import Desk, ReviewItem
@@ -42,11 +42,24 @@ def test_every_organ_is_counted_by_what_was_said_of_it(project: Project) -> None
     for item, decision in zip(items, ("accepted", "rejected", "corrected", "unsure"), strict=False):
         desk.judge([item], decision)
     found = of(readiness(project, "teacher"), organ)
-    believed = sum(desk.proposals[item].score >= 0.5 for item in items[3:])
+    believed = len(items) - 3
     in_labels = organ in np.unique(project.case("labelled-00").labels("manual").volume.read())
     assert found == OrganReadiness(
         organ, project.schema.names[organ - 1], int(in_labels), 1, 1, 1, len(items) - 3, believed
     )
+
+
+def test_of_what_nobody_reviewed_that_is_counted_which_will_teach(project: Project) -> None:
+    scores = [proposal.score for proposal in Desk(project, "teacher", "ann").proposals.values()]
+    high = sum(score >= 0.5 for score in scores)
+    assert 0 < high < len(scores)
+
+    def counted(*asked: Unreviewed) -> int:
+        return sum(organ.believed for organ in readiness(project, "teacher", *asked).organs)
+
+    assert [counted(), counted("all"), counted("accepted")] == [len(scores), len(scores), high]
+    (project.folder / "settings.toml").write_text('[distil]\nstrategy = { unreviewed = "accepted" }\n')
+    assert counted() == high
 
 
 def test_a_project_with_labels_and_scored_proposals_is_ready(project: Project) -> None:

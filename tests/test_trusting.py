@@ -76,7 +76,7 @@ def test_what_is_proven_by_random_verdicts_takes_the_place_of_the_classifiers_th
     assert (rule.draws, rule.left, rule.promise.accepted) == (60, 240, 240)
     assert rule == desk.course.stop() or rule.moves != desk.course.stop().moves
     assert acceptance(project, "teacher").kept() == 1
-    assert desk.believes(desk.queue()[0])
+    assert desk.accepts_unseen(desk.queue()[0])
 
 
 def test_while_nothing_is_proven_the_project_may_ask_for_none_to_be_accepted(project: Project) -> None:

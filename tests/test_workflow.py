@@ -191,7 +191,7 @@ def test_a_student_knows_every_animal_it_learned_from_and_is_evaluated_on_none_o
     assert student.trained_on == ("lab-1", "lab-2", "wild-1", "wild-2")
     assert student.history["teacher_sha256"] == Checkpoint.open(scored.checkpoint("teacher")).weights_sha256
     assert student.history["labels"] == {"wild-1": "teacher.1", "wild-2": "teacher.1"}
-    assert student.history["kept"] == 0.5
+    assert student.history["kept"] == 1
     drain(segment(scored, "student", SegmentSettings()))
     assert drain(evaluate(scored, "student")).cases == ("test-1",)
     with pytest.raises(UserError, match="was trained on case 'lab-1'"):

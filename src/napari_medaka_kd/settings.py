@@ -203,7 +203,7 @@ class SelfTrainingSettings(StrategySettings):
     pseudo_weight: float = knob(1.0, "Pseudo-labels", "Weight of accepted pseudo-labels, λ_pl.", ge=0)
     distil_weight: float = knob(1.0, "Soft answers", "Weight of the distillation term, λ_kd.", ge=0)
     unreviewed: Unreviewed = knob(
-        "accepted", "Unreviewed", "What of it teaches: what is accepted unseen, all weighed by its score, or all alike."
+        "weighed", "Unreviewed", "What of it teaches: all as far as its score, all alike, or what is accepted unseen."
     )
     unlabelled: int = knob(8, "Unlabelled", "Pseudo-labelled patches in each step.", ge=0)
     ramp: float = knob(0.2, "Ramp", "Share of the steps over which the pseudo-labels come in.", ge=0, le=1)

@@ -153,8 +153,8 @@ class Desk:
         walk = self.course.walk(np.isinf(self.course.past.turn), order or self.order, whole=True, drawing=True)
         return tuple(itertools.islice(walk, count))
 
-    def believes(self, item: ReviewItem) -> bool:
-        """Whether the classifier would have a student learn from that proposal unseen."""
+    def accepts_unseen(self, item: ReviewItem) -> bool:
+        """Whether that proposal scores high enough to be accepted unseen."""
         own = self._found[item.case].threshold
         return self._proposals[item].score >= accept_from(self.course.settings, self.course.stop(), own)
 

@@ -18,7 +18,7 @@ from napari_medaka_kd.review.agreement import FEW
 from napari_medaka_kd.words import counted
 
 from .agreeing import agreement_facts, compare
-from .stopping import accept_from, review_settings, stop_rule
+from .stopping import accept_from, review_settings, stop_rule, taught_unseen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from napari_medaka_kd.review import Agreement, Verdict
 
 _CLASSIFIER = ("quality", "classifier.json")
+_TAUGHT = {
+    "accepted": "Of the proposals that nobody reviewed only those were learned from.",
+    "weighed": "Proposals that nobody reviewed were learned from as far as their scores.",
+    "all": "Proposals that nobody reviewed were learned from like accepted ones.",
+}
 _CITE = "Cohen, Educ. Psychol. Meas. 20:37, 1960"
 
 
@@ -108,7 +113,8 @@ def _classifier(project: Project, checkpoint: str) -> dict[str, Any]:
     rule = stop_rule(project, checkpoint)
     threshold = accept_from(review_settings(project), rule, own[0].threshold)
     return {
-        "threshold": threshold, "scored": len(scores), "passed": sum(score >= threshold for score in scores),
+        "taught_unseen": taught_unseen(project), "threshold": threshold, "scored": len(scores),
+        "passed": sum(score >= threshold for score in scores),
         "precision": kept.get("precision"), "precision_interval": kept.get("interval"),
         "auroc": kept.get("auroc"), "lessons": kept.get("verdicts", 0),
         "promised": rule.wanted if rule.promise.threshold is not None else None, "sure": SURE,
@@ -143,13 +149,14 @@ def _about_classifier(facts: dict[str, Any]) -> Iterable[str]:
         return
     scored = f"A quality classifier scored {counted(facts['scored'], 'proposal')}"
     if facts["threshold"] > 1:
-        yield f"{scored}; none was accepted unseen."
+        yield f"{scored}; none may be accepted unseen."
     else:
         yield (
             f"{scored}; {facts['passed']} scored at least {facts['threshold']:.2f}, "
-            "the threshold from which on proposals were accepted unseen."
+            "the threshold from which on proposals may be accepted unseen."
         )
         yield from _about_precision(facts)
+    yield _TAUGHT[facts["taught_unseen"]]
     if facts["unreviewed"] and facts["acceptable"] is not None:
         value, low, high = (f"{100 * facts['acceptable'][name]:.0f}" for name in ("value", "low", "high"))
         yield (

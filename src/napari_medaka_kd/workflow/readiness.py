@@ -17,11 +17,13 @@ from .desk import Desk, Filter, Proposal
 from .kinds import finds_things
 from .leakage import find_leaks
 from .outline import outline
+from .stopping import taught_unseen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from napari_medaka_kd.project import Project
+    from napari_medaka_kd.settings import Unreviewed
 
 _FEW = 20  # verdicts that begin to show whether the scores can be believed
 _JUDGED = 3  # verdicts on an organ from which on "mostly" means something
@@ -38,8 +40,8 @@ class OrganReadiness:
         Animals with a person's label of it that are not held out.
     accepted, rejected, corrected, open
         Proposals by what holds for them; one that somebody was unsure of is open.
-    expected_accepted
-        Open ones that score high enough to be learned from unseen.
+    believed
+        Open ones that teach unseen.
     """
 
     organ: int
@@ -49,12 +51,12 @@ class OrganReadiness:
     rejected: int
     corrected: int
     open: int
-    expected_accepted: int
+    believed: int
 
     @property
     def sources(self) -> int:
         """How many labels and proposals of it a student would learn from."""
-        return self.labelled + self.accepted + self.corrected + self.expected_accepted
+        return self.labelled + self.accepted + self.corrected + self.believed
 
     @property
     def judged(self) -> int:
@@ -87,9 +89,7 @@ class Readiness:
     def text(self) -> str:
         """As a person reads it."""
         heads = ("organ", "labelled", "accepted", "rejected", "corrected", "open", "believed")
-        rows = [
-            (o.name, o.labelled, o.accepted, o.rejected, o.corrected, o.open, o.expected_accepted) for o in self.organs
-        ]
+        rows = [(o.name, o.labelled, o.accepted, o.rejected, o.corrected, o.open, o.believed) for o in self.organs]
         width = max(len(str(row[0])) for row in (heads, *rows))
         table = [
             f"  {row[0]!s:{width}s}"
@@ -105,11 +105,17 @@ class Readiness:
         return asdict(self)
 
 
-def readiness(project: Project, teacher: str) -> Readiness:
-    """Look at labels, scores and verdicts on ``teacher``'s proposals; nothing is changed."""
+def readiness(project: Project, teacher: str, unreviewed: Unreviewed | None = None) -> Readiness:
+    """Look at labels, scores and verdicts on ``teacher``'s proposals; nothing is changed.
+
+    Parameters
+    ----------
+    unreviewed
+        What of it will teach; ``None``: as the project's settings say.
+    """
     card = _card(project, teacher)
     desk = _desk(project, teacher)
-    organs = _organs(project, desk)
+    organs = _organs(project, desk, unreviewed or taught_unseen(project))
     hindrance = _hindrance(project, teacher, card is not None, desk)
     learnable = [organ for organ in organs if organ.sources]
     if not hindrance and not learnable:
@@ -140,30 +146,31 @@ def _desk(project: Project, teacher: str) -> Desk | None:
         return None
 
 
-def _organs(project: Project, desk: Desk | None) -> tuple[OrganReadiness, ...]:
+def _organs(project: Project, desk: Desk | None, unreviewed: Unreviewed) -> tuple[OrganReadiness, ...]:
     taught = [outline(case, MANUAL).organs for case in project.cases if case.labelled and not case.held_out]
     labelled = Counter(organ for organs in taught for organ in organs)
     proposals: dict[int, list[Proposal]] = {organ.id: [] for organ in project.schema.organs}
     for proposal in desk.proposals.values() if desk is not None else ():
         proposals[proposal.item.organ].append(proposal)
     return tuple(
-        _organ(organ.id, organ.name, labelled[organ.id], _counts(desk, proposals[organ.id]))
+        _organ(organ.id, organ.name, labelled[organ.id], _counts(desk, proposals[organ.id], unreviewed))
         for organ in project.schema.organs
     )
 
 
 def _organ(organ: int, name: str, labelled: int, counts: Counter[str]) -> OrganReadiness:
     said = {decision: counts[decision] for decision in ("accepted", "rejected", "corrected", "open")}
-    return OrganReadiness(organ, name, labelled, **said, expected_accepted=counts["believed"])
+    return OrganReadiness(organ, name, labelled, **said, believed=counts["believed"])
 
 
-def _counts(desk: Desk | None, proposals: Iterable[Proposal]) -> Counter[str]:
-    """Proposals by decision; ``open`` and ``believed`` among those without one."""
+def _counts(desk: Desk | None, proposals: Iterable[Proposal], unreviewed: Unreviewed) -> Counter[str]:
+    """Proposals by decision; ``open`` ones, without one, and ``believed`` ones among these, which teach, too."""
     counts: Counter[str] = Counter()
     for proposal in proposals:
         if proposal.decision in (None, Decision.UNSURE):
             counts["open"] += 1
-            counts["believed"] += desk is not None and desk.believes(proposal.item)
+            teaches = desk is not None and (unreviewed != "accepted" or desk.accepts_unseen(proposal.item))
+            counts["believed"] += teaches and not math.isnan(proposal.score)
         else:
             counts[str(proposal.decision)] += 1
     return counts
@@ -214,7 +221,7 @@ def _of_review(project: Project, organs: Sequence[OrganReadiness], desk: Desk | 
 def _review_next(desk: Desk, organs: Sequence[OrganReadiness]) -> tuple[ReviewItem, ...]:
     """Of the organs known least, the most telling proposals; of one that nothing is known of, the best ones."""
     found: list[ReviewItem] = []
-    for organ in sorted(organs, key=lambda organ: (organ.sources - organ.expected_accepted, organ.judged)):
+    for organ in sorted(organs, key=lambda organ: (organ.sources - organ.believed, organ.judged)):
         items = desk.queue("informative", Filter(organ=organ.organ))
         if not organ.sources:
             items = tuple(sorted(items, key=lambda item: -desk.proposals[item].score))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from napari_medaka_kd.quality.stop import StopRule
 from napari_medaka_kd.quality.stop import stop_rule as of_sample
 from napari_medaka_kd.review import Ranking, Standing, pace, read_verdicts
-from napari_medaka_kd.settings import ReviewSettings
+from napari_medaka_kd.settings import DistilSettings, ReviewSettings, SelfTrainingSettings
 from napari_medaka_kd.turns import project_knobs
 
 from .past import Past
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari_medaka_kd.project import Project
+    from napari_medaka_kd.settings import Unreviewed
 
     from .proposals import Proposals
 
@@ -42,6 +43,12 @@ def accept_from(settings: ReviewSettings, rule: StopRule, own: float) -> float:
     if rule.promise.threshold is not None:
         return rule.promise.threshold
     return own if settings.unproven == "classifier" else 2.0
+
+
+def taught_unseen(project: Project) -> Unreviewed:
+    """What of the unreviewed teaches a student, as the project's own settings say."""
+    strategy = project_knobs(DistilSettings, project.folder, "distil").strategy
+    return strategy.unreviewed if isinstance(strategy, SelfTrainingSettings) else "accepted"
 
 
 def review_settings(project: Project) -> ReviewSettings:

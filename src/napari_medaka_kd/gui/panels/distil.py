@@ -26,7 +26,7 @@ _EMPTY = "Open a project first, in Cases. A student needs a teacher's proposals,
 _HEADS = ("organ", "labelled", "✓", "✎", "✗", "open", "believed")
 _TIPS = (
     "", "animals that a person labelled", "accepted", "corrected", "rejected", "without a verdict",
-    "open ones that score high enough to be learned from",
+    "open ones that teach, too",
 )  # fmt: skip
 _ROWS = 6
 _NAMES = {"train": "teacher", "distil": "student"}  # what a command calls it that is not told
@@ -160,14 +160,14 @@ class DistilPanel(QWidget):
         if lack:
             self.sentence.setText(f"{lack[0].upper()}{lack[1:]}")
         elif project is not None and kind.from_proposals and teacher:
-            self.found = readiness(project, teacher)
+            self.found = readiness(project, teacher, self._strategy().unreviewed)
             self.sentence.setText(self.found.sentence)
         else:
             self.sentence.setText("There is enough to learn from.")
         organs = self.found.organs if self.found else ()
         self.table.setRowCount(len(organs))
         for row, o in enumerate(organs):
-            cells = (o.name, o.labelled, o.accepted, o.corrected, o.rejected, o.open, o.expected_accepted)
+            cells = (o.name, o.labelled, o.accepted, o.corrected, o.rejected, o.open, o.believed)
             for column, cell in enumerate(cells):
                 self.table.setItem(row, column, QTableWidgetItem(str(cell)))
         self.table.setVisible(bool(organs))
