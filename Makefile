@@ -49,6 +49,7 @@ claims: .venv/.ready-dev  ## every strategy against its controls; make claims DA
 	for claim in $(CLAIMS); do .venv/bin/python benchmarks/claims.py --source $(DATA) \
 		--strategy $$(echo $$claim | cut -d/ -f1) --data $$(echo $$claim | cut -d/ -f2) --seeds $$(echo $$claim | cut -d/ -f3) || exit 1; done
 	.venv/bin/python benchmarks/claims_instances.py --source $(DATA) --strategy instances --data nuclei --seeds 5
+	.venv/bin/python benchmarks/claims_labels.py --source $(DATA) --seeds 5
 
 torture: .venv/.ready-dev  ## spoiled volumes by the thousand through every reader, 1220 kills, a soak; make torture INPUTS=20000 SEED=1
 	.venv/bin/python tests/volumes/hostile --inputs $(INPUTS) --seed $(SEED)

@@ -50,7 +50,7 @@ _SHARES = (0.15, 0.65)  # of the nuclei: in labelled scenes; in these and those 
 FIGURES = {"AJI": "aji", "AP50": "ap50", "mean AP": "ap"}
 
 
-def nuclei(data: Path, seed: int, steps: int = 600) -> Material:
+def nuclei(data: Path, seed: int, steps: int = 1800) -> Material:
     """Two labelled scenes, eighteen without labels and eight to test on, of nuclei that the others do not have.
 
     A scene is a slice; a case has several.
