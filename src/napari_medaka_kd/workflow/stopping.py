@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari_medaka_kd.project import Project
-    from napari_medaka_kd.settings import Unreviewed
+    from napari_medaka_kd.settings import StrategySettings, Unreviewed
 
     from .proposals import Proposals
 
@@ -47,7 +47,11 @@ def accept_from(settings: ReviewSettings, rule: StopRule, own: float) -> float:
 
 def taught_unseen(project: Project) -> Unreviewed:
     """What of the unreviewed teaches a student, as the project's own settings say."""
-    strategy = project_knobs(DistilSettings, project.folder, "distil").strategy
+    return unseen_by(project_knobs(DistilSettings, project.folder, "distil").strategy)
+
+
+def unseen_by(strategy: StrategySettings) -> Unreviewed:
+    """What of the unreviewed teaches a student of ``strategy``."""
     return strategy.unreviewed if isinstance(strategy, SelfTrainingSettings) else "accepted"
 
 

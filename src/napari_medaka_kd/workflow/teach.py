@@ -31,6 +31,7 @@ from napari_medaka_kd.volumes.label_store import generation, open_extra_channels
 from .correct import corrected_labels
 from .corrected import corrections
 from .runs import training_cases, training_folder
+from .stopping import unseen_by
 from .trusting import Trust, acceptance
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def distil_once(
     card = Checkpoint.open(project.checkpoint(teacher))
     card.require_schema(project.schema)
     card.require_organs("learning from its proposals")
-    trust = trust or _believed(project, teacher, settings)
+    trust = trust or acceptance(project, teacher, unseen_by(settings.strategy))
     labelled = training_cases(project)
     unlabelled = [case for case in project.cases if case.id in trust.values and not case.held_out]
     told = _told(card, unlabelled, settings)
@@ -210,12 +211,6 @@ def student_looks(teacher: Looks) -> NetworkSettings:
     if isinstance(teacher, ForeignSettings):
         return NetworkSettings(dimensions=teacher.dimensions, coordinates=teacher.coordinates)
     return teacher.model_copy(update={"members": 1})
-
-
-def _believed(project: Project, teacher: str, settings: DistilSettings) -> Trust:
-    strategy = settings.strategy
-    unreviewed = strategy.unreviewed if isinstance(strategy, SelfTrainingSettings) else "accepted"
-    return acceptance(project, teacher, unreviewed)
 
 
 def _require_fitting(looks: NetworkSettings, card: Checkpoint, settings: DistilSettings) -> None:
