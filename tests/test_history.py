@@ -15,9 +15,18 @@ from typer.testing import CliRunner
 from napari_medaka_kd.cli import app
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import drain
+from napari_medaka_kd.networks.build import build
+from napari_medaka_kd.networks.checkpoint import Checkpoint
 from napari_medaka_kd.project import Project, add_case, create_project
 from napari_medaka_kd.review import Decision, ReviewItem, Verdict, VerdictLog, fold, now, read_verdicts
 from napari_medaka_kd.review.written import read_written, write_verdicts
+from napari_medaka_kd.settings import (
+    AnyStrategy,
+    DistilSettings,
+    NetworkSettings,
+    ReconstructionSettings,
+    SelfTrainingSettings,
+)
 from napari_medaka_kd.volumes.phantom import MEDAKA
 from napari_medaka_kd.volumes.volume import Volume
 from napari_medaka_kd.workflow.curate import Word, verdict
@@ -228,6 +237,25 @@ def test_the_paragraph_says_where_nothing_was_accepted_unseen(project: Project) 
 def test_the_paragraph_says_what_taught_unseen(project: Project, kept: str, told: str) -> None:
     (project.folder / "settings.toml").write_text(f'[distil]\nstrategy = {{ unreviewed = "{kept}" }}\n')
     assert told in methods(project, "teacher").text
+
+
+def test_the_paragraph_says_what_taught_the_students_that_there_are(project: Project) -> None:
+    (project.folder / "settings.toml").write_text('[distil]\nstrategy = { unreviewed = "all" }\n')
+    _keep_student(project, "rest", SelfTrainingSettings(unreviewed="accepted"))
+    _keep_student(project, "atlas", ReconstructionSettings())
+    told = methods(project, "teacher")
+    assert "only those were" in told.text
+    assert told.facts["taught_unseen"] == ["accepted"]
+    _keep_student(project, "more", SelfTrainingSettings(unreviewed="weighed"))
+    assert methods(project, "teacher").facts["taught_unseen"] == ["accepted", "weighed"]
+
+
+def _keep_student(project: Project, name: str, strategy: AnyStrategy) -> None:
+    teacher = {"teacher": "teacher"} if strategy.from_proposals else {}
+    settings = DistilSettings(strategy=strategy).model_dump(mode="json")
+    network = NetworkSettings(dimensions=2, widths=(8, 16))
+    card = Checkpoint(name=name, network=network, organs=MEDAKA, history={"settings": settings, **teacher})
+    card.save(build(network, MEDAKA.classes), project.checkpoint(name))
 
 
 def test_without_verdicts_there_is_nothing_to_tell(project: Project, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from napari_medaka_kd.segment.kept import kept
 from napari_medaka_kd.segment.price import Prices, Written, load_of
 from napari_medaka_kd.settings import NetworkSettings, SegmentSettings
 from napari_medaka_kd.volumes.phantom import MEDAKA
+from napari_medaka_kd.workflow.readiness import readiness
 
 KINDS = [CasesPanel, SegmentPanel, DistilPanel]
 
@@ -173,6 +174,30 @@ def test_settings_written_meanwhile_are_in_the_forms_under_what_a_person_turned(
     assert all("cannot be read" in words for words in complaints)
     assert complaints
     assert train.form.value.fit.steps == 7
+
+
+def test_a_field_that_cannot_be_read_stays_while_settings_are_written(
+    qtbot: Any, session: Session, taught: Project
+) -> None:
+    form = shown(qtbot, DistilPanel, session).forms["rest"]
+    patch, complaints = form.groups["patches"].fields["patch"].widget, list[str]()
+    patch.setText("8, many")
+    session.went_wrong.connect(complaints.append)
+    (taught.folder / "settings.toml").write_text("[distil]\nseed = 4\nfit = { steps = 8 }\n")
+    session.listen()
+    assert (patch.text(), form.groups["fit"].fields["steps"].read()) == ("8, many", 8)
+    assert "many" in complaints[-1]
+    patch.setText("1, 16, 16")
+    assert (form.value.seed, form.value.patches.patch) == (4, (1, 16, 16))
+
+
+def test_what_of_the_unreviewed_is_believed_follows_its_knob(qtbot: Any, session: Session, taught: Project) -> None:
+    panel = shown(qtbot, DistilPanel, session)
+    assert panel.found is not None
+    before, knob = panel.found, panel.forms["self_training"].fields["unreviewed"]
+    knob.show("accepted")
+    assert panel.found is not before
+    assert panel.found == readiness(taught, "teacher", "accepted")
 
 
 def test_segmenting_begins_where_one_looks_and_scores_afterwards(

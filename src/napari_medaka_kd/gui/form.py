@@ -25,7 +25,6 @@ from superqt import QCollapsible
 
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.settings import Settings
-from napari_medaka_kd.turns import knobs, turned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +63,7 @@ class SettingsForm(QWidget):
         self._kind = type(settings)
         self.base: Any = settings
         self._hidden: dict[str, Any] = {}
+        self._as_shown: dict[str, Any] = {}  # by knob, what its field said before a person turned it
         self.fields: dict[str, Field] = {}
         self.groups: dict[str, SettingsForm] = {}
         self._column = QVBoxLayout(self)
@@ -99,20 +99,20 @@ class SettingsForm(QWidget):
 
     def setValue(self, settings: Settings) -> None:  # noqa: N802  Qt's manner
         """Show ``settings``, without telling anyone."""
+        self.rebase(settings, everywhere=True)
+
+    def rebase(self, settings: Settings, everywhere: bool = False) -> None:
+        """Show ``settings``, but leave alone what a person turned, whether or not it can be read."""
         self.base = settings
         self.blockSignals(True)
         for name, field in self.fields.items():
-            field.show(getattr(settings, name))
+            if everywhere or field.read() == self._as_shown[name]:
+                field.show(getattr(settings, name))
+                self._as_shown[name] = field.read()
         for name, group in self.groups.items():
-            group.setValue(getattr(settings, name))
+            group.rebase(getattr(settings, name), everywhere)
         self._hidden = {name: getattr(settings, name) for name in self._hidden}
         self.blockSignals(False)
-
-    def rebase(self, base: Settings) -> None:
-        """Show ``base`` and what a person turned of the one before."""
-        turned_so_far = turned(self.value, self.base)
-        self.setValue(knobs(self._kind, turns=turned_so_far, base=base))
-        self.base = base
 
     def _add(self, name: str, info: FieldInfo, value: Any) -> None:
         if name == self._without:

@@ -113,7 +113,7 @@ def _classifier(project: Project, checkpoint: str) -> dict[str, Any]:
     rule = stop_rule(project, checkpoint)
     threshold = accept_from(review_settings(project), rule, own[0].threshold)
     return {
-        "taught_unseen": taught_unseen(project), "threshold": threshold, "scored": len(scores),
+        "taught_unseen": _taught(project, checkpoint), "threshold": threshold, "scored": len(scores),
         "passed": sum(score >= threshold for score in scores),
         "precision": kept.get("precision"), "precision_interval": kept.get("interval"),
         "auroc": kept.get("auroc"), "lessons": kept.get("verdicts", 0),
@@ -121,6 +121,17 @@ def _classifier(project: Project, checkpoint: str) -> dict[str, Any]:
         "unreviewed": rule.left, "random_verdicts": rule.draws,
         "acceptable": rule.share._asdict() if rule.share is not None else None,
     }  # fmt: skip
+
+
+def _taught(project: Project, checkpoint: str) -> list[str]:
+    """What of the unreviewed taught each student of ``checkpoint``; without any, what it would by the settings."""
+    told = [_json(project.checkpoint(name) / "checkpoint.json").get("history", {}) for name in project.checkpoints]
+    kinds = {
+        history["settings"]["strategy"].get("unreviewed", "accepted")
+        for history in told
+        if history.get("teacher") == checkpoint
+    }
+    return sorted(kinds) or [taught_unseen(project)]
 
 
 def _about_animals(facts: dict[str, Any]) -> Iterable[str]:
@@ -156,7 +167,7 @@ def _about_classifier(facts: dict[str, Any]) -> Iterable[str]:
             "the threshold from which on proposals may be accepted unseen."
         )
         yield from _about_precision(facts)
-    yield _TAUGHT[facts["taught_unseen"]]
+    yield from (_TAUGHT[kind] for kind in facts["taught_unseen"])
     if facts["unreviewed"] and facts["acceptable"] is not None:
         value, low, high = (f"{100 * facts['acceptable'][name]:.0f}" for name in ("value", "low", "high"))
         yield (

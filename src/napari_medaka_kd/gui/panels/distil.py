@@ -19,6 +19,8 @@ from ..form import SettingsForm
 from ..parts import CommandLine, button, choice, fill, scroll_to_top, words
 
 if TYPE_CHECKING:
+    from napari_medaka_kd.settings import Unreviewed
+
     from ..curves import Curves
     from ..session import Session
 
@@ -52,6 +54,7 @@ class DistilPanel(QWidget):
         self.curves: Curves | None = None
         self._running: str | None = None
         self._drawn: Training | None = None
+        self._unseen: Unreviewed | None = None  # what of the unreviewed teaches, as the table has it
         self._lay_out()
         self._listen()
         self._on_project(session.project)
@@ -160,7 +163,8 @@ class DistilPanel(QWidget):
         if lack:
             self.sentence.setText(f"{lack[0].upper()}{lack[1:]}")
         elif project is not None and kind.from_proposals and teacher:
-            self.found = readiness(project, teacher, self._strategy().unreviewed)
+            self._unseen = self._strategy().unreviewed
+            self.found = readiness(project, teacher, self._unseen)
             self.sentence.setText(self.found.sentence)
         else:
             self.sentence.setText("There is enough to learn from.")
@@ -225,9 +229,10 @@ class DistilPanel(QWidget):
         self.refresh()
 
     def _on_knob(self) -> None:
-        """Of a strategy that needs no proposals, the knobs say what it lacks; to look for that takes no time."""
+        """What a strategy lacks takes no time to look for; what people said of proposals does, and few knobs matter."""
         self._show_command()
-        if self.session.project is not None and not strategies()[self.strategy.currentData()][1].from_proposals:
+        strategy = self._strategy()
+        if self.session.project is not None and (not strategy.from_proposals or strategy.unreviewed != self._unseen):
             self._show_readiness()
 
     def _on_review(self) -> None:
