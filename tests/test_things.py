@@ -1,5 +1,6 @@
 """Things that overlap, the whole way: brought in, learned, found, evaluated; and what is refused, in plain words."""
 
+import csv
 import json
 import shutil
 import subprocess
@@ -40,6 +41,7 @@ from napari_medaka_kd.workflow.find_things import find_things
 from napari_medaka_kd.workflow.forecast import forecast
 from napari_medaka_kd.workflow.herd import herd
 from napari_medaka_kd.workflow.kinds import finds_things
+from napari_medaka_kd.workflow.measure_things import measure_things
 from napari_medaka_kd.workflow.propose import score, segment
 from napari_medaka_kd.workflow.readiness import readiness
 from napari_medaka_kd.workflow.requirements import Census, advise, census, missing
@@ -266,6 +268,39 @@ def test_segmenting_goes_on_with_the_cases_that_were_not_finished(project):
     assert all("cells" in case.instance_names for case in project.cases)
 
 
+# ---- measured
+
+
+def test_each_thing_has_its_volume_its_place_and_what_it_shares(tmp_path):
+    made = create_project(tmp_path / "eggs", "eggs", CELLS)
+    first, second = np.zeros((2, 3, 8, 8), bool)
+    first[0:2, 1:5, 1:5], second[1, 4:8, 4:7] = True, True
+    scan = Volume((np.ones((3, 8, 8), np.uint8),), (2.0, 1.0, 0.5))
+    drain(add_case(made, scan, Drawn(None, from_stack(np.stack([first, second]))), "one", held_out=False))
+    drain(add_case(made, scan, None, "bare", held_out=False))
+    found = drain(measure_things(made, "manual"))
+    large, small = found.rows
+    assert (large.voxels, large.volume_um3, large.shared, large.centroid_um) == (32, 32, 1, (1, 2.5, 1.25))
+    assert (small.voxels, small.shared, small.box) == (12, 1, ((1, 2), (4, 8), (4, 7)))
+    assert "2 things, 2 over others; 22 µm³ (median" in found.text()
+    heads, *rows = csv.reader(found.table.read_text().splitlines())
+    assert dict(zip(heads, rows[1], strict=True))["volume_um3"] == "12.0"
+    told = CliRunner().invoke(app, ["measure", str(made.folder), "--labels", "manual", "--things", "--json"])
+    assert [thing["shared"] for thing in json.loads(told.stdout)["things"]] == [1, 1]
+    with pytest.raises(UserError, match="Case 'bare' has no things by 'manual'"):
+        drain(measure_things(made, "manual", "bare"))
+    with pytest.raises(UserError, match="No case has things by 'eggs'"):
+        drain(measure_things(made, "eggs"))
+
+
+def test_the_things_of_a_checkpoint_are_measured_in_every_scan_that_it_segmented(project):
+    learned(project)
+    drain(segment(project, "cells", SegmentSettings(device="cpu"), ["bare", "test"]))
+    told = CliRunner().invoke(app, ["measure", str(project.folder), "--labels", "cells"])
+    assert told.exit_code == 0
+    assert [line.split()[0] for line in told.stdout.splitlines()[:2]] == ["bare", "test"]
+
+
 # ---- refused
 
 
@@ -279,8 +314,8 @@ def test_what_is_about_organs_is_refused_in_plain_words(project):
         (lambda: drain(segment_spread(project, "cells", ask, (), Spread("local:1"))), "on a cluster"),
         (lambda: drain(score(project, "cells", QualitySettings())), "scoring"),
         (lambda: verdict(project, Word("accepted", "bare", checkpoint="cells")), "reviewing"),
-        (lambda: drain(measure(project, "bare", "cells")), "measuring"),
-        (lambda: drain(measure_cohort(project, "cells")), "measuring"),
+        (lambda: drain(measure(project, "bare", "cells")), "measuring organs"),
+        (lambda: drain(measure_cohort(project, "cells")), "measuring organs"),
         (lambda: drain(disagree(project, "cells", "others")), "looking for disagreements"),
         (lambda: drain(evaluate(project, "cells")), "comparing organs"),
         (lambda: drain(forecast(project, "cells", ask, None)), "a forecast"),

@@ -13,6 +13,7 @@ from napari_medaka_kd.volumes.instances import (
     layer_numbers,
     likeness,
     overlap,
+    shared,
     to_layers,
     without_doubles,
 )
@@ -57,6 +58,13 @@ def test_overlap_and_likeness_are_those_of_the_voxels(masks):
         for theirs, other in zip(masks, things, strict=True):
             assert overlap(one, other) == (mine & theirs).sum()
             assert likeness(one, other) == pytest.approx((mine & theirs).sum() / (mine | theirs).sum())
+
+
+@given(stacks())
+@settings(max_examples=60, deadline=None)
+def test_what_a_thing_shares_are_the_voxels_of_it_that_any_other_holds(masks):
+    both = masks & (masks.sum(axis=0) > 1)
+    assert shared(from_stack(masks)) == tuple(both.sum(axis=(1, 2, 3)))
 
 
 @given(stacks(), st.integers(0, 2), st.integers(0, 5), st.integers(0, 6))

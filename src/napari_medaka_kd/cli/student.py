@@ -84,21 +84,33 @@ def measure(
     labels: Annotated[
         str, typer.Option("--labels", help="Which label map: a checkpoint's name, or manual.")
     ] = "teacher",
+    things: Annotated[bool, typer.Option("--things", help="Things that people outlined, rather than organs.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Organ volumes in µm³, places and pieces of one case; or the volumes of the whole cohort, and which stand out."""
+    """Organ volumes in µm³, places and pieces of one case; or the volumes of the whole cohort, and which stand out.
+
+    Of things that overlap: each one's volume and place, in one case or in all.
+    """
     with plain_failures(as_json):
         from napari_medaka_kd.workflow.curate import open_project
+        from napari_medaka_kd.workflow.kinds import finds_things
 
+        opened = open_project(project)
+        if things or finds_things(opened, labels):
+            from napari_medaka_kd.workflow.measure_things import measure_things
+
+            found = play(measure_things(opened, labels, case))
+            say(found.text(), found.json(), as_json)
+            return
         if not case:
             from napari_medaka_kd.workflow.cohort import measure_cohort
 
-            cohort = play(measure_cohort(open_project(project), labels))
+            cohort = play(measure_cohort(opened, labels))
             say(cohort.text(), cohort.json(), as_json)
             return
         from napari_medaka_kd.workflow.assess import measure as run
 
-        measures, table = play(run(open_project(project), case, labels))
+        measures, table = play(run(opened, case, labels))
         lines = [f"{m.name:24s} {m.volume_um3:14.6g} µm³  {m.voxels} voxels" for m in measures]
         data = {"case": case, "labels": labels, "organs": [asdict(m) for m in measures], "table": str(table)}
         say("\n".join([*lines, f"Table: {table}"]), data, as_json)

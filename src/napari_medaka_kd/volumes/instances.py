@@ -83,6 +83,20 @@ def without_doubles(found: Iterable[Instance], alike: float) -> tuple[Instance, 
     return tuple(kept.values())
 
 
+def shared(things: Sequence[Instance]) -> tuple[int, ...]:
+    """How many voxels of each thing others hold, too; each voxel counts once, however many hold it."""
+    theirs = [np.zeros_like(thing.mask) for thing in things]
+    for number, others in enumerate(_touching(things)):
+        for other in others:
+            common = _common(things[number].box, things[other].box)
+            assert common is not None
+            here, there = _within(common, things[number].box), _within(common, things[other].box)
+            both = things[number].mask[here] & things[other].mask[there]
+            theirs[number][here] |= both
+            theirs[other][there] |= both
+    return tuple(int(np.count_nonzero(mask)) for mask in theirs)
+
+
 def from_layers(layers: Sequence[npt.NDArray[Any]]) -> tuple[Instance, ...]:
     """The things of ``layers``, label maps (z, y, x) of one shape, by rising id; an id in several layers is one thing.
 

@@ -134,7 +134,7 @@ def evaluate(project: Project, checkpoint: str, cases: Sequence[str] = ()) -> Jo
 def measure(project: Project, case: str, labels: str) -> Job[tuple[tuple[OrganMeasure, ...], Path]]:
     """Organ volumes of label map ``labels`` of ``case``, and the table that they were written to."""
     animal = project.case(case)
-    refuse_things(project, labels, "measuring")
+    refuse_things(project, labels, "measuring organs")
     if labels not in animal.label_names:
         raise UserError(
             f"Case {case!r} has no label map {labels!r}, but {', '.join(animal.label_names) or 'none at all'}.",

@@ -141,7 +141,7 @@ def measure_cohort(project: Project, labels: str, cases: Sequence[str] = ()) -> 
     UserError
         If a case has no such label map, or none has.
     """
-    refuse_things(project, labels, "measuring")
+    refuse_things(project, labels, "measuring organs")
     chosen = [project.case(name) for name in cases] or _having(project, labels)
     for case in chosen:
         if labels not in case.label_names:

@@ -1,0 +1,134 @@
+"""measure, for things that may overlap: how many there are in each scan, how large each is, and where."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_medaka_kd.errors import UserError
+from napari_medaka_kd.job import Job, Progress
+from napari_medaka_kd.volumes.atomic import replace_file
+from napari_medaka_kd.volumes.instance_store import open_instances
+from napari_medaka_kd.volumes.instances import shared
+from napari_medaka_kd.words import counted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_medaka_kd.project import Case, Project
+    from napari_medaka_kd.volumes.instances import Instance
+    from napari_medaka_kd.volumes.volume import Triple
+
+_COLUMNS = (
+    "case", "id", "voxels", "volume_um3", "shared_voxels", "centroid_z_um", "centroid_y_um", "centroid_x_um",
+    "z_from", "z_to", "y_from", "y_to", "x_from", "x_to",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ThingMeasure:
+    """One thing of one scan.
+
+    Attributes
+    ----------
+    id
+        In each of the scan's layers.
+    shared
+        How many of its voxels other things hold, too.
+    centroid_um
+        (z, y, x) of its centre of mass, where the centre of the volume's first voxel is (0, 0, 0), as in napari.
+    box
+        The voxels that just hold it: from and to, by axis.
+    """
+
+    case: str
+    id: int
+    voxels: int
+    volume_um3: float
+    shared: int
+    centroid_um: Triple
+    box: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class MeasuredThings:
+    """All things of ``labels`` in ``cases``, those without any included, and the table that they were written to."""
+
+    labels: str
+    cases: tuple[str, ...]
+    rows: tuple[ThingMeasure, ...]
+    table: Path
+
+    def text(self) -> str:
+        """How many, and how large, case by case."""
+        return "\n".join([*(self._line(case) for case in self.cases), f"Table: {self.table}"])
+
+    def json(self) -> dict[str, Any]:
+        return {"labels": self.labels, "things": [asdict(row) for row in self.rows], "table": str(self.table)}
+
+    def _line(self, case: str) -> str:
+        volumes = [row.volume_um3 for row in self.rows if row.case == case]
+        over = sum(row.shared > 0 for row in self.rows if row.case == case)
+        if not volumes:
+            return f"{case:24s} no things"
+        low, median, high = np.percentile(volumes, (5, 50, 95))
+        return (
+            f"{case:24s} {counted(len(volumes), 'thing')}, {over} over others; "
+            f"{median:.6g} µm³ (median; nine of ten between {low:.6g} and {high:.6g})"
+        )
+
+
+def measure_things(project: Project, labels: str, case: str = "") -> Job[MeasuredThings]:
+    """Measure the things that checkpoint or person ``labels`` found in ``case``, or in all cases, into a run folder.
+
+    Raises
+    ------
+    UserError
+        If the case has no such things, or none has.
+    """
+    chosen = [project.case(case)] if case else list(project.cases)
+    having = [each for each in chosen if labels in each.instance_names]
+    if not having:
+        whose = f"Case {case!r} has no" if case else "No case has"
+        raise UserError(f"{whose} things by {labels!r}.", f"Run: medaka-kd segment --checkpoint {labels}.")
+    rows = list[ThingMeasure]()
+    for done, each in enumerate(having):
+        yield Progress(f"measure things by {labels}", done, len(having))
+        rows += _measured(each, labels)
+    yield Progress(f"measure things by {labels}", len(having), len(having))
+    table = project.new_run(f"measure-{labels}") / "things.csv"
+    found = MeasuredThings(labels, tuple(each.id for each in having), tuple(rows), table)
+    replace_file(table, _csv(found))
+    return found
+
+
+def _measured(case: Case, labels: str) -> list[ThingMeasure]:
+    things, size = open_instances(case.store, labels), case.volume.voxel_size
+    return [
+        _measure(case.id, number, thing, size, common)
+        for number, (thing, common) in enumerate(zip(things, shared(things), strict=True), start=1)
+    ]
+
+
+def _measure(case: str, number: int, thing: Instance, voxel_size: Triple, common: int) -> ThingMeasure:
+    z, y, x = (
+        (side.start + float(mean)) * step
+        for side, mean, step in zip(thing.box, np.mean(np.nonzero(thing.mask), axis=1), voxel_size, strict=True)
+    )
+    first, second, third = ((side.start, side.stop) for side in thing.box)
+    volume = thing.size * float(np.prod(voxel_size))
+    return ThingMeasure(case, number, thing.size, volume, common, (z, y, x), (first, second, third))
+
+
+def _csv(found: MeasuredThings) -> bytes:
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(_COLUMNS)
+    for row in found.rows:
+        ends = (end for side in row.box for end in side)
+        table.writerow([row.case, row.id, row.voxels, row.volume_um3, row.shared, *row.centroid_um, *ends])
+    return text.getvalue().encode()
