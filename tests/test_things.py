@@ -298,7 +298,7 @@ def test_the_things_of_a_checkpoint_are_measured_in_every_scan_that_it_segmented
     drain(segment(project, "cells", SegmentSettings(device="cpu"), ["bare", "test"]))
     told = CliRunner().invoke(app, ["measure", str(project.folder), "--labels", "cells"])
     assert told.exit_code == 0
-    assert [line.split()[0] for line in told.stdout.splitlines()[:2]] == ["bare", "test"]
+    assert [line.split(":")[0] for line in told.stdout.splitlines()[:2]] == ["bare", "test"]
 
 
 # ---- refused

@@ -29,6 +29,7 @@ from napari_medaka_kd.volumes.instances import from_stack
 from napari_medaka_kd.volumes.labels import LabelSchema
 from napari_medaka_kd.volumes.volume import Volume
 from napari_medaka_kd.workflow.assess import compare_checkpoints
+from napari_medaka_kd.workflow.measure_things import measure_things
 
 SHAPE = (4, 48, 48)
 LOOKS = NetworkSettings(dimensions=2, widths=(4, 6))
@@ -159,6 +160,13 @@ def test_a_finder_of_things_is_evaluated_alone_and_what_came_of_it_is_said(
     drain(compare_checkpoints(project, ["finder"]))
     panel.refresh()
     assert "AJI 0.500, AP50 0.500" in panel.state.text()
+    assert (panel.measure.text(), panel.measure.isEnabled()) == ("Measure things", True)
+    panel.start_measuring()
+    assert begun[-1] == ["measure", str(project.folder), "--labels", "finder"]
+    drain(measure_things(project, "finder"))
+    panel.refresh()
+    assert "a: 4 things, 4 over others" in panel.state.text()
+    assert "AJI" in panel.state.text()
 
 
 def test_a_scan_is_added_with_several_layers_of_things(qtbot: Any, looking: Session) -> None:

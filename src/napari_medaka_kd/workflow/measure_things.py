@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from napari_medaka_kd.volumes.instance_store import open_instances
 from napari_medaka_kd.volumes.instances import shared
 from napari_medaka_kd.words import counted
 
+from .past_runs import newest
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -27,6 +30,7 @@ _COLUMNS = (
     "case", "id", "voxels", "volume_um3", "shared_voxels", "centroid_z_um", "centroid_y_um", "centroid_x_um",
     "z_from", "z_to", "y_from", "y_to", "x_from", "x_to",
 )  # fmt: skip
+_TOLD = 8  # scans that the dock has room for
 
 
 @dataclass(frozen=True)
@@ -63,21 +67,26 @@ class MeasuredThings:
     rows: tuple[ThingMeasure, ...]
     table: Path
 
-    def text(self) -> str:
+    @property
+    def lines(self) -> list[str]:
         """How many, and how large, case by case."""
-        return "\n".join([*(self._line(case) for case in self.cases), f"Table: {self.table}"])
+        return [self._line(case) for case in self.cases]
+
+    def text(self) -> str:
+        return "\n".join([*self.lines, f"Table: {self.table}"])
 
     def json(self) -> dict[str, Any]:
-        return {"labels": self.labels, "things": [asdict(row) for row in self.rows], "table": str(self.table)}
+        things = [asdict(row) for row in self.rows]
+        return {"labels": self.labels, "lines": self.lines, "things": things, "table": str(self.table)}
 
     def _line(self, case: str) -> str:
         volumes = [row.volume_um3 for row in self.rows if row.case == case]
         over = sum(row.shared > 0 for row in self.rows if row.case == case)
         if not volumes:
-            return f"{case:24s} no things"
+            return f"{case}: no things"
         low, median, high = np.percentile(volumes, (5, 50, 95))
         return (
-            f"{case:24s} {counted(len(volumes), 'thing')}, {over} over others; "
+            f"{case}: {counted(len(volumes), 'thing')}, {over} over others; "
             f"{median:.6g} µm³ (median; nine of ten between {low:.6g} and {high:.6g})"
         )
 
@@ -103,7 +112,21 @@ def measure_things(project: Project, labels: str, case: str = "") -> Job[Measure
     table = project.new_run(f"measure-{labels}") / "things.csv"
     found = MeasuredThings(labels, tuple(each.id for each in having), tuple(rows), table)
     replace_file(table, _csv(found))
+    replace_file(table.with_suffix(".json"), json.dumps(found.json(), indent=1).encode())
     return found
+
+
+def read_measured_things(project: Project, labels: str) -> str:
+    """What the last :func:`measure_things` of ``labels`` said, a line a case for the first ones; empty without any."""
+
+    def take(data: Any, file: Path) -> str | None:
+        if data["labels"] != labels:
+            return None
+        lines = [str(line) for line in data["lines"]]
+        more = [f"… and {counted(len(lines) - _TOLD, 'more scan')}"] if len(lines) > _TOLD else []
+        return "\n".join([*lines[:_TOLD], *more, f"Table: {file.with_suffix('.csv')}"])
+
+    return newest(project, "*-measure-*/things.json", take) or ""
 
 
 def _measured(case: Case, labels: str) -> list[ThingMeasure]:

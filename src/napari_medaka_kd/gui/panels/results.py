@@ -11,6 +11,7 @@ from napari_medaka_kd.workflow.assess_things import read_things
 from napari_medaka_kd.workflow.cohort import read_cohort, remeasure
 from napari_medaka_kd.workflow.disagree import compare_again, read_disagreements
 from napari_medaka_kd.workflow.kinds import finds_things
+from napari_medaka_kd.workflow.measure_things import read_measured_things
 from napari_medaka_kd.workflow.results import (
     animals_to_test_on,
     export_labels,
@@ -133,11 +134,12 @@ class ResultsPanel(QWidget):
         for each, verb, ready in (
             (self.evaluate, "evaluate", (paired or things) and truth),
             (self.compare, "disagree", paired and not things),
-            (self.measure, "measure", labels),
+            (self.measure, "measure", labels or things),
         ):
             each.setEnabled(ready and verb not in at_work)
         self.keep.setEnabled(labels and self.session.case is not None)
-        said = (read_things(project, student) or _THINGS) if things and truth else ""
+        self.measure.setText("Measure things" if things else "Measure cohort")
+        said = _said_of_things(project, student, truth) if things else ""
         self.state.setText(said or self._next_step(paired or things, truth))
         self.state.setVisible(bool(self.state.text()))
         self.differ.setVisible(self.differences.found is None)
@@ -172,11 +174,13 @@ class ResultsPanel(QWidget):
         self._start(f"find where {student} and {teacher} differ", ["disagree"], student, teacher)
 
     def start_measuring(self) -> None:
-        """Measure the organs of all animals."""
-        labels = self.labels.currentData()
-        if self.session.project is not None:
-            argv = ["measure", str(self.session.project.folder), "--labels", labels]
-            self.session.start(f"measure the organs by {labels}", argv)
+        """Measure the organs of all animals; where the student finds things, these."""
+        project, student = self.session.project, self._pair()[0]
+        if project is not None:
+            things = finds_things(project, student)
+            labels = student if things else self.labels.currentData()
+            argv = ["measure", str(project.folder), "--labels", labels]
+            self.session.start(f"measure the {'things' if things else 'organs'} by {labels}", argv)
 
     def save_labels(self, path: Path) -> None:
         """Write the labels of the animal on show to ``path``."""
@@ -266,6 +270,12 @@ class ResultsPanel(QWidget):
         outer.addWidget(self.help)
         outer.addWidget(self.work)
         outer.addStretch()
+
+
+def _said_of_things(project: Project, checkpoint: str, truth: bool) -> str:
+    """How well they were found, or what to do to know it, and how many there are."""
+    scored = (read_things(project, checkpoint) or _THINGS) if truth else ""
+    return "\n".join(filter(None, (scored, read_measured_things(project, checkpoint))))
 
 
 def _named(*rows: tuple[str, QWidget]) -> QGridLayout:
