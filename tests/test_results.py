@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import drain
-from napari_medaka_kd.networks.build import build
+from napari_medaka_kd.networks.build import build, build_instances
 from napari_medaka_kd.networks.checkpoint import Checkpoint
+from napari_medaka_kd.networks.instance_settings import InstanceSettings
 from napari_medaka_kd.project import Project
 from napari_medaka_kd.settings import NetworkSettings
 from napari_medaka_kd.volumes.label_store import begin_labels
@@ -52,6 +53,13 @@ def teach(project: Project, name: str, teacher: str = "") -> None:
     history = {"verb": "distil", "teacher": teacher} if teacher else {"verb": "train"}
     card = Checkpoint(name=name, network=SMALL, organs=project.schema, trained_on=("labelled-00",), history=history)
     card.save(build(SMALL, project.schema.classes), project.checkpoint(name))
+
+
+def learn_alone(project: Project, name: str, things: InstanceSettings | None = None) -> None:
+    """A student that had no teacher, of organs or of things."""
+    card = Checkpoint(name=name, network=SMALL, organs=project.schema, things=things, history={"verb": "distil"})
+    network = build_instances(SMALL, things) if things else build(SMALL, project.schema.classes)
+    card.save(network, project.checkpoint(name))
 
 
 def propose(project: Project, case: str, name: str, shift: int) -> None:
@@ -162,6 +170,10 @@ def test_the_usual_pair_is_the_last_student_and_its_teacher(project: Project) ->
     assert usual_pair(project) == ("student", "teacher")
     teach(project, "another", "student")
     assert usual_pair(project) == ("another", "student")
+    learn_alone(project, "from-scans")
+    assert usual_pair(project) == ("from-scans", "another")
+    learn_alone(project, "eggs", InstanceSettings(reach=9))
+    assert usual_pair(project) == ("eggs", "")
 
 
 def test_without_a_student_there_is_half_a_pair_and_without_networks_none(make_project: Maker) -> None:

@@ -50,7 +50,7 @@ def project(tmp_path: Path) -> Project:
     case = drain(add_case(made, Volume((scan,), (1, 1, 1), "a"), Drawn(None, from_stack(drawn)), "a", False))
     drain(add_case(made, Volume((scan,), (1, 1, 1), "b"), None, "b", False))
     drain(save_instances(from_stack(masks((16, 12), (16, 26), (34, 14), (34, 28))), case.store, "finder"))
-    card = Checkpoint(name="finder", network=LOOKS, organs=made.schema, things=THINGS)
+    card = Checkpoint(name="finder", network=LOOKS, organs=made.schema, things=THINGS, history={"verb": "distil"})
     card.save(build_instances(LOOKS, THINGS), made.checkpoint("finder"))
     return made
 
@@ -147,8 +147,7 @@ def test_a_finder_of_things_is_evaluated_alone_and_what_came_of_it_is_said(
     qtbot.addWidget(panel)
     with qtbot.waitExposed(panel):
         panel.show()
-    panel.student.setCurrentIndex(panel.student.findData("finder"))
-    panel.student.activated.emit(0)
+    assert panel.student.currentData() == "finder"
     begun: list[list[str]] = []
     looking.start = lambda title, argv: begun.append(list(argv))  # type: ignore[method-assign, assignment]
     assert panel.evaluate.isEnabled()

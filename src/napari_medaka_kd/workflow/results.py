@@ -150,14 +150,21 @@ def cost(project: Project, checkpoint: str) -> Cost:
 
 
 def usual_pair(project: Project) -> tuple[str, str]:
-    """(student, teacher): the checkpoint that was distilled last, and whom it learned from; empty where unknown."""
+    """(student, teacher): the checkpoint that was distilled last, and whom it learned from; empty where unknown.
+
+    A student that learned from scans alone is held against the first other checkpoint, one of things against none.
+    """
     names = project.checkpoints
-    taught = {name: _teacher_of(project, name) for name in names}
-    students = [name for name in names if taught[name]]
-    if students:
-        student = max(students, key=lambda name: (project.checkpoint(name) / WEIGHTS).stat().st_mtime_ns)
-        return student, taught[student] if taught[student] in names else ""
-    return "", names[0] if names else ""
+    told = {name: _history(project, name) for name in names}
+    students = [name for name in names if told[name].get("verb") == "distil"]
+    if not students:
+        return "", names[0] if names else ""
+    student = max(students, key=lambda name: (project.checkpoint(name) / WEIGHTS).stat().st_mtime_ns)
+    if finds_things(project, student):
+        return student, ""
+    others = [name for name in names if name != student and not finds_things(project, name)]
+    teacher = told[student].get("teacher") or next(iter(others), "")
+    return student, teacher if teacher in names else ""
 
 
 def unsegmented(project: Project, checkpoint: str, which: Literal["held out", "unseen"]) -> tuple[str, ...]:
@@ -229,11 +236,11 @@ def export_labels(project: Project, case: Case, labels: str, path: Path) -> Job[
     return path
 
 
-def _teacher_of(project: Project, name: str) -> str:
-    """Whom a checkpoint was distilled from; empty for one that was not, or whose card is damaged."""
+def _history(project: Project, name: str) -> Mapping[str, Any]:
+    """How a checkpoint came about; empty where its card is damaged."""
     with suppress(UserError):
-        return str(Checkpoint.open(project.checkpoint(name)).history.get("teacher", ""))
-    return ""
+        return Checkpoint.open(project.checkpoint(name)).history
+    return {}
 
 
 def _by_organ(rows: Sequence[Mapping[str, Any]], checkpoint: str) -> dict[int, float]:

@@ -44,6 +44,7 @@ _THINGS = "Press Evaluate to hold it against people's labels of things in the he
 _NO_LABELS = "No animal has labels yet: segment some first."
 _DIFFER = "The places that the two label most differently: worth a look, and a verdict."
 _VOLUMES = "How large each organ of each animal is, and which stand out."
+_COUNTS = "How many things each scan has, and how large each of them is."
 
 
 class ResultsPanel(QWidget):
@@ -144,7 +145,7 @@ class ResultsPanel(QWidget):
         self.state.setVisible(bool(self.state.text()))
         self.differ.setVisible(self.differences.found is None)
         self.volumes.setVisible(self.cohort.cohort is None)
-        self.volumes.setText(_VOLUMES if labels else _NO_LABELS)
+        self.volumes.setText(_COUNTS if things else _VOLUMES if labels else _NO_LABELS)
 
     def _next_step(self, paired: bool, truth: bool) -> str:
         if not paired:
@@ -260,7 +261,7 @@ class ResultsPanel(QWidget):
         column.addWidget(_head("Where they differ"))
         for widget in (self.differ, self.compare, self.differences):
             column.addWidget(widget)
-        column.addWidget(_head("Organ volumes"))
+        column.addWidget(_head("Volumes"))
         column.addWidget(self.volumes)
         column.addLayout(_named(("Labels", self.labels)))
         for widget in (self.measure, self.cohort, self.keep):
