@@ -31,7 +31,7 @@ Maker = Callable[..., Project]
 
 
 def teach(project: Project, name: str, teacher: str = "") -> None:
-    history = {"teacher": teacher} if teacher else {}
+    history = {"verb": "distil", "teacher": teacher} if teacher else {"verb": "train"}
     card = Checkpoint(name=name, network=SMALL, organs=project.schema, trained_on=("labelled-00",), history=history)
     card.save(build(SMALL, project.schema.classes), project.checkpoint(name))
 
