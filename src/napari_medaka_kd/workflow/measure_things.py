@@ -12,6 +12,7 @@ import numpy as np
 
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import Job, Progress
+from napari_medaka_kd.project import MANUAL
 from napari_medaka_kd.volumes.atomic import replace_file
 from napari_medaka_kd.volumes.instance_store import open_instances
 from napari_medaka_kd.volumes.instances import shared
@@ -20,6 +21,7 @@ from napari_medaka_kd.words import counted
 from .past_runs import newest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from napari_medaka_kd.project import Case, Project
@@ -70,7 +72,10 @@ class MeasuredThings:
     @property
     def lines(self) -> list[str]:
         """How many, and how large, case by case."""
-        return [self._line(case) for case in self.cases]
+        of: dict[str, list[ThingMeasure]] = {case: [] for case in self.cases}
+        for row in self.rows:
+            of[row.case].append(row)
+        return [f"{case}: {_summed(rows)}" for case, rows in of.items()]
 
     def text(self) -> str:
         return "\n".join([*self.lines, f"Table: {self.table}"])
@@ -78,17 +83,6 @@ class MeasuredThings:
     def json(self) -> dict[str, Any]:
         things = [asdict(row) for row in self.rows]
         return {"labels": self.labels, "lines": self.lines, "things": things, "table": str(self.table)}
-
-    def _line(self, case: str) -> str:
-        volumes = [row.volume_um3 for row in self.rows if row.case == case]
-        over = sum(row.shared > 0 for row in self.rows if row.case == case)
-        if not volumes:
-            return f"{case}: no things"
-        low, median, high = np.percentile(volumes, (5, 50, 95))
-        return (
-            f"{case}: {counted(len(volumes), 'thing')}, {over} over others; "
-            f"{median:.6g} µm³ (median; nine of ten between {low:.6g} and {high:.6g})"
-        )
 
 
 def measure_things(project: Project, labels: str, case: str = "") -> Job[MeasuredThings]:
@@ -103,7 +97,8 @@ def measure_things(project: Project, labels: str, case: str = "") -> Job[Measure
     having = [each for each in chosen if labels in each.instance_names]
     if not having:
         whose = f"Case {case!r} has no" if case else "No case has"
-        raise UserError(f"{whose} things by {labels!r}.", f"Run: medaka-kd segment --checkpoint {labels}.")
+        find = f"Run: medaka-kd segment --checkpoint {labels}."
+        raise UserError(f"{whose} things by {labels!r}.", "Add it with --instances." if labels == MANUAL else find)
     rows = list[ThingMeasure]()
     for done, each in enumerate(having):
         yield Progress(f"measure things by {labels}", done, len(having))
@@ -145,6 +140,17 @@ def _measure(case: str, number: int, thing: Instance, voxel_size: Triple, common
     first, second, third = ((side.start, side.stop) for side in thing.box)
     volume = thing.size * float(np.prod(voxel_size))
     return ThingMeasure(case, number, thing.size, volume, common, (z, y, x), (first, second, third))
+
+
+def _summed(rows: Sequence[ThingMeasure]) -> str:
+    if not rows:
+        return "no things"
+    low, median, high = np.percentile([row.volume_um3 for row in rows], (5, 50, 95))
+    over = sum(row.shared > 0 for row in rows)
+    return (
+        f"{counted(len(rows), 'thing')}, {over} over others; "
+        f"{median:.6g} µm³ (median; nine of ten between {low:.6g} and {high:.6g})"
+    )
 
 
 def _csv(found: MeasuredThings) -> bytes:
