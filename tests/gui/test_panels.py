@@ -72,7 +72,8 @@ def test_it_fits_into_a_narrow_dock(qtbot: Any, session: Session, taught: Projec
 
 
 def test_animals_are_listed_with_their_state_and_organs(qtbot: Any, session: Session, taught: Project) -> None:
-    table = shown(qtbot, CasesPanel, session).table
+    panel = shown(qtbot, CasesPanel, session)
+    table = panel.table
     rows = [[table.item(row, column).text() for column in range(3)] for row in range(table.rowCount())]
     assert [row[0] for row in rows] == ["fish-01", "fish-02", "held-out-03", "labelled-00"]
     assert rows[0][1] == "scored"
@@ -157,7 +158,8 @@ def test_settings_written_meanwhile_are_in_the_forms_under_what_a_person_turned(
     qtbot: Any, session: Session, taught: Project
 ) -> None:
     file = taught.folder / "settings.toml"
-    train, distil = shown(qtbot, SegmentPanel, session).train, shown(qtbot, DistilPanel, session)
+    segment, distil = shown(qtbot, SegmentPanel, session), shown(qtbot, DistilPanel, session)
+    train = segment.train  # a part alone does not keep its panel alive
     distil.forms["rest"].groups["fit"].fields["steps"].widget.setValue(9)
     file.write_text(
         "[train]\nfit = { steps = 7 }\n[distil]\nseed = 4\nfit = { steps = 8 }\nstrategy = { name = 'mean_teacher' }\n"
@@ -179,7 +181,8 @@ def test_settings_written_meanwhile_are_in_the_forms_under_what_a_person_turned(
 def test_a_field_that_cannot_be_read_stays_while_settings_are_written(
     qtbot: Any, session: Session, taught: Project
 ) -> None:
-    form = shown(qtbot, DistilPanel, session).forms["rest"]
+    panel = shown(qtbot, DistilPanel, session)
+    form = panel.forms["rest"]
     patch, complaints = form.groups["patches"].fields["patch"].widget, list[str]()
     patch.setText("8, many")
     session.went_wrong.connect(complaints.append)
