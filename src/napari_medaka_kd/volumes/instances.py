@@ -61,10 +61,7 @@ def instance(mask: npt.NDArray[np.bool_], corner: Shape = (0, 0, 0), score: floa
 def overlap(one: Instance, other: Instance) -> int:
     """Voxels that both hold."""
     common = _common(one.box, other.box)
-    if common is None:
-        return 0
-    mine, theirs = (each.mask[_within(common, each.box)] for each in (one, other))
-    return int(np.count_nonzero(mine & theirs))
+    return 0 if common is None else int(np.count_nonzero(_both(one, other, common)))
 
 
 def likeness(one: Instance, other: Instance) -> float:
@@ -90,10 +87,9 @@ def shared(things: Sequence[Instance]) -> tuple[int, ...]:
         for other in others:
             common = _common(things[number].box, things[other].box)
             assert common is not None
-            here, there = _within(common, things[number].box), _within(common, things[other].box)
-            both = things[number].mask[here] & things[other].mask[there]
-            theirs[number][here] |= both
-            theirs[other][there] |= both
+            both = _both(things[number], things[other], common)
+            for which in (number, other):
+                theirs[which][_within(common, things[which].box)] |= both
     return tuple(int(np.count_nonzero(mask)) for mask in theirs)
 
 
@@ -182,6 +178,13 @@ def _touching(things: Sequence[Instance]) -> Iterator[list[int]]:
     for number in range(len(things)):
         meet = (starts[:number] < stops[number]) & (stops[:number] > starts[number])
         yield np.flatnonzero(meet.all(axis=1)).tolist()
+
+
+def _both(one: Instance, other: Instance, common: Region) -> npt.NDArray[np.bool_]:
+    """Which voxels of ``common`` both hold."""
+    mine, theirs = (each.mask[_within(common, each.box)] for each in (one, other))
+    both: npt.NDArray[np.bool_] = mine & theirs
+    return both
 
 
 def _common(one: Region, other: Region) -> Region | None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def finds_things(project: Project, checkpoint: str) -> bool:
     """Whether ``checkpoint`` finds things that may overlap; not where there is none, or its card is damaged."""
-    card = _card(project, checkpoint)
+    card = card_of(project, checkpoint)
     return card is not None and card.things is not None
 
 
@@ -28,7 +28,7 @@ def refuse_things(project: Project, checkpoint: str, deed: str) -> None:
     UserError
         With both.
     """
-    card = _card(project, checkpoint)
+    card = card_of(project, checkpoint)
     if card is not None:
         card.require_organs(deed)
 
@@ -38,8 +38,8 @@ def learns_things(strategy: AnyStrategy) -> bool:
     return isinstance(strategy, MeanTeacherSettings) and strategy.instances
 
 
-def _card(project: Project, checkpoint: str) -> Checkpoint | None:
-    """``None`` where there is none, or it is damaged."""
+def card_of(project: Project, checkpoint: str) -> Checkpoint | None:
+    """The card of ``checkpoint``; ``None`` where there is none, or it is damaged."""
     if checkpoint in project.checkpoints:
         with suppress(UserError):
             return Checkpoint.open(project.checkpoint(checkpoint))

@@ -12,14 +12,14 @@ from dataclasses import astuple, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_medaka_kd.errors import UserError
-from napari_medaka_kd.networks.checkpoint import WEIGHTS, Checkpoint
+from napari_medaka_kd.networks.checkpoint import WEIGHTS
 from napari_medaka_kd.project import MANUAL, REVIEWED
 from napari_medaka_kd.volumes.atomic import replace_file
 from napari_medaka_kd.volumes.nifti import save_nifti
 from napari_medaka_kd.words import counted
 
 from .correct import corrected_labels
-from .kinds import finds_things
+from .kinds import card_of, finds_things
 from .past_runs import newest
 
 if TYPE_CHECKING:
@@ -154,17 +154,17 @@ def usual_pair(project: Project) -> tuple[str, str]:
 
     A student that learned from scans alone is held against the first other checkpoint, one of things against none.
     """
-    names = project.checkpoints
-    told = {name: _history(project, name) for name in names}
-    students = [name for name in names if told[name].get("verb") == "distil"]
+    cards = {name: card_of(project, name) for name in project.checkpoints}
+    students = [name for name, card in cards.items() if card is not None and card.history.get("verb") == "distil"]
     if not students:
-        return "", names[0] if names else ""
+        return "", next(iter(cards), "")
     student = max(students, key=lambda name: (project.checkpoint(name) / WEIGHTS).stat().st_mtime_ns)
-    if finds_things(project, student):
+    mine = cards[student]
+    if mine is None or mine.things is not None:
         return student, ""
-    others = [name for name in names if name != student and not finds_things(project, name)]
-    teacher = told[student].get("teacher") or next(iter(others), "")
-    return student, teacher if teacher in names else ""
+    others = (name for name, card in cards.items() if name != student and (card is None or card.things is None))
+    teacher = mine.history.get("teacher") or next(others, "")
+    return student, teacher if teacher in cards else ""
 
 
 def unsegmented(project: Project, checkpoint: str, which: Literal["held out", "unseen"]) -> tuple[str, ...]:
@@ -234,13 +234,6 @@ def export_labels(project: Project, case: Case, labels: str, path: Path) -> Job[
     with _writing(path):
         yield from save_nifti(volume, path)
     return path
-
-
-def _history(project: Project, name: str) -> Mapping[str, Any]:
-    """How a checkpoint came about; empty where its card is damaged."""
-    with suppress(UserError):
-        return Checkpoint.open(project.checkpoint(name)).history
-    return {}
 
 
 def _by_organ(rows: Sequence[Mapping[str, Any]], checkpoint: str) -> dict[int, float]:
