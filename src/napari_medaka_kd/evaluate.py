@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from dataclasses import astuple, dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_medaka_kd.csv_table import as_csv
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import Job, Progress
 from napari_medaka_kd.volumes.atomic import replace_file
@@ -102,12 +101,7 @@ def mean_iou(scores: Sequence[OrganScore]) -> float:
 
 def write_csv(scores: Sequence[OrganScore], path: Path) -> None:
     """One row for each score, one column for each of its attributes; NaN is an empty cell."""
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(field.name for field in fields(OrganScore))
-    for score in scores:
-        table.writerow("" if value != value else value for value in astuple(score))
-    replace_file(path, text.getvalue().encode())
+    replace_file(path, as_csv((field.name for field in fields(OrganScore)), map(astuple, scores)))
 
 
 def _check_alike(case: str, truth: LabelMap, prediction: LabelMap) -> None:

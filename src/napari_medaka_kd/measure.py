@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_medaka_kd.csv_table import as_csv
 from napari_medaka_kd.job import Job, Progress
 from napari_medaka_kd.volumes.atomic import replace_file
 from napari_medaka_kd.volumes.tiles import block_grid
@@ -73,14 +72,13 @@ def measure_organs(labels: LabelMap, block: Shape = BLOCK) -> Job[tuple[OrganMea
 
 def write_csv(measures: Sequence[OrganMeasure], path: Path) -> None:
     """One row for each organ; what is not there is an empty cell."""
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(_COLUMNS)
-    for one in measures:
-        sides = [""] * 6 if one.box is None else [end for side in one.box for end in (side.start, side.stop)]
-        place = one.centroid_um or [""] * 3
-        table.writerow([one.organ, one.name, one.voxels, one.volume_um3, *place, *sides, one.components])
-    replace_file(path, text.getvalue().encode())
+    replace_file(path, as_csv(_COLUMNS, map(_cells, measures)))
+
+
+def _cells(one: OrganMeasure) -> tuple[object, ...]:
+    sides = (None,) * 6 if one.box is None else (end for side in one.box for end in (side.start, side.stop))
+    place = one.centroid_um or (None,) * 3
+    return one.organ, one.name, one.voxels, one.volume_um3, *place, *sides, one.components
 
 
 @dataclass

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from napari_medaka_kd.csv_table import as_csv
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.instance_scores import aggregated_jaccard, average_precision, mean_average_precision
 from napari_medaka_kd.job import Job, Progress
@@ -119,7 +118,8 @@ def compare_things(project: Project, cards: Sequence[Checkpoint], cases: Sequenc
     yield Progress("compare things", len(chosen), len(chosen))
     ordered = [score for card in cards for score in scores if score.checkpoint == card.name]
     result = ThingsComparison(tuple(ordered), project.new_run("evaluate-things"))
-    replace_file(result.table, _csv(result.scores))
+    columns = (field.name for field in fields(ThingsScore))
+    replace_file(result.table, as_csv(columns, map(astuple, result.scores)))
     replace_file(result.folder / "things.json", json.dumps(result.json(), indent=1).encode())
     return result
 
@@ -163,15 +163,6 @@ def _require_comparable(case: Case, card: Checkpoint) -> None:
         raise UserError(
             f"Case {case.id!r} has no things by {card.name!r}.", f"Run: medaka-kd segment --checkpoint {card.name}."
         )
-
-
-def _csv(scores: Sequence[ThingsScore]) -> bytes:
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow([field.name for field in fields(ThingsScore)])
-    for score in scores:
-        table.writerow("" if value != value else value for value in astuple(score))
-    return text.getvalue().encode()
 
 
 def _row(figures: dict[str, float]) -> str:

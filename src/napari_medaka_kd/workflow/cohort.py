@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections import defaultdict
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from napari_medaka_kd.csv_table import as_csv
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.measure import measure_organs
 from napari_medaka_kd.project import MANUAL, REVIEWED
@@ -115,13 +114,8 @@ class Cohort:
 
     def csv(self) -> bytes:
         """As a table; what is not known is an empty cell."""
-        text = io.StringIO(newline="")
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(("case", "organ", "name", "volume_um3", "z", "y", "x", "deviation", "outlier"))
-        for row in self.rows:
-            deviation = round(row.deviation, 3) if math.isfinite(row.deviation) else ""
-            table.writerow((row.case, row.organ, row.name, row.volume_um3, *row.centre, deviation, row.kind))
-        return text.getvalue().encode()
+        columns = ("case", "organ", "name", "volume_um3", "z", "y", "x", "deviation", "outlier")
+        return as_csv(columns, map(_cells, self.rows))
 
     def text(self) -> str:
         found = self.outliers()
@@ -225,6 +219,11 @@ def _keep(cohort: Cohort) -> Cohort:
     replace_file(cohort.file, cohort.csv())
     replace_file(cohort.file.with_name(FILE), json.dumps(data, indent=1).encode())
     return cohort
+
+
+def _cells(row: CohortRow) -> tuple[object, ...]:
+    deviation = round(row.deviation, 3) if math.isfinite(row.deviation) else None
+    return row.case, row.organ, row.name, row.volume_um3, *row.centre, deviation, row.kind
 
 
 def _having(project: Project, labels: str) -> list[Case]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_medaka_kd.csv_table import as_csv
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import Job, Progress
 from napari_medaka_kd.project import MANUAL
@@ -106,7 +105,7 @@ def measure_things(project: Project, labels: str, case: str = "") -> Job[Measure
     yield Progress(f"measure things by {labels}", len(having), len(having))
     table = project.new_run(f"measure-{labels}") / "things.csv"
     found = MeasuredThings(labels, tuple(each.id for each in having), tuple(rows), table)
-    replace_file(table, _csv(found))
+    replace_file(table, as_csv(_COLUMNS, map(_cells, found.rows)))
     replace_file(table.with_suffix(".json"), json.dumps(found.json(), indent=1).encode())
     return found
 
@@ -153,11 +152,6 @@ def _summed(rows: Sequence[ThingMeasure]) -> str:
     )
 
 
-def _csv(found: MeasuredThings) -> bytes:
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(_COLUMNS)
-    for row in found.rows:
-        ends = (end for side in row.box for end in side)
-        table.writerow([row.case, row.id, row.voxels, row.volume_um3, row.shared, *row.centroid_um, *ends])
-    return text.getvalue().encode()
+def _cells(row: ThingMeasure) -> tuple[object, ...]:
+    ends = (end for side in row.box for end in side)
+    return row.case, row.id, row.voxels, row.volume_um3, row.shared, *row.centroid_um, *ends

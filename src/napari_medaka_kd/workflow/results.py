@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import shutil
@@ -11,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from napari_medaka_kd.csv_table import as_csv
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.networks.checkpoint import WEIGHTS
 from napari_medaka_kd.project import MANUAL, REVIEWED
@@ -111,12 +110,7 @@ class ReportCard:
 
     def csv(self) -> bytes:
         """As a table, organ by organ; what is not known is an empty cell."""
-        text = io.StringIO(newline="")
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(("organ", "name", f"iou_{self.teacher}", f"iou_{self.student}"))
-        for organ in self.organs:
-            table.writerow("" if value != value else value for value in astuple(organ))
-        return text.getvalue().encode()
+        return as_csv(("organ", "name", f"iou_{self.teacher}", f"iou_{self.student}"), map(astuple, self.organs))
 
 
 def report_card(project: Project, student: str, teacher: str) -> ReportCard | None:
