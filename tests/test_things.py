@@ -29,7 +29,7 @@ from napari_medaka_kd.settings import (
     SelfTrainingSettings,
 )
 from napari_medaka_kd.volumes.instance_files import boxes_in, open_layers, things_of_layers
-from napari_medaka_kd.volumes.instance_store import open_instances
+from napari_medaka_kd.volumes.instance_store import open_instances, save_instances
 from napari_medaka_kd.volumes.instances import from_stack
 from napari_medaka_kd.volumes.labels import LabelSchema
 from napari_medaka_kd.volumes.volume import Volume
@@ -41,7 +41,7 @@ from napari_medaka_kd.workflow.find_things import find_things
 from napari_medaka_kd.workflow.forecast import forecast
 from napari_medaka_kd.workflow.herd import herd
 from napari_medaka_kd.workflow.kinds import finds_things
-from napari_medaka_kd.workflow.measure_things import measure_things
+from napari_medaka_kd.workflow.measure_things import measure_things, read_measured_things
 from napari_medaka_kd.workflow.propose import score, segment
 from napari_medaka_kd.workflow.readiness import readiness
 from napari_medaka_kd.workflow.requirements import Census, advise, census, missing
@@ -299,6 +299,10 @@ def test_the_things_of_a_checkpoint_are_measured_in_every_scan_that_it_segmented
     told = CliRunner().invoke(app, ["measure", str(project.folder), "--labels", "cells"])
     assert told.exit_code == 0
     assert [line.split(":")[0] for line in told.stdout.splitlines()[:2]] == ["bare", "test"]
+    assert "measure again" not in read_measured_things(project, "cells")
+    store = project.case("bare").store
+    drain(save_instances(open_instances(store, "cells"), store, "cells"))
+    assert "Some scans are newer" in read_measured_things(project, "cells")
 
 
 # ---- refused

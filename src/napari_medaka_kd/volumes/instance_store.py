@@ -45,7 +45,7 @@ def save_instances(things: Sequence[Instance], store: Path, name: str) -> Job[tu
     scan = open_store(store)
     layers = list(to_layers(things, scan.shape))
     layers += to_layers((), scan.shape) * (len(layer_names(store, name)) - len(layers))
-    names = [f"{name}-overlap-{number}" for number in range(1, len(layers) + 1)]
+    names = [layer_name(name, number) for number in range(1, len(layers) + 1)]
     for which, layer in reversed(list(zip(names, layers, strict=True))):
         schema = LabelSchema.from_ids({thing: f"{name} {thing}" for thing in layer.things} or {1: f"{name} 1"})
         labels = LabelMap(Volume((layer,), scan.voxel_size, name), schema)
@@ -58,16 +58,22 @@ def is_layer(name: str) -> bool:
     return _LAYER.fullmatch(name) is not None
 
 
+def layer_name(name: str, number: int = 1) -> str:
+    """The label map that holds a layer of ``name``; by default the first, which is written last."""
+    return f"{name}-overlap-{number}"
+
+
 def instance_names(store: Path) -> tuple[str, ...]:
     """Names of the results that :func:`save_instances` wrote into ``store``, sorted."""
-    return tuple(name.removesuffix("-overlap-1") for name in label_names(store) if name.endswith("-overlap-1"))
+    end = layer_name("")
+    return tuple(name.removesuffix(end) for name in label_names(store) if name.endswith(end))
 
 
 def layer_names(store: Path, name: str) -> tuple[str, ...]:
     """The label maps that hold the layers of ``name``, first layer first; none where there is no such result."""
     listed = label_names(store)
     names: list[str] = []
-    while (layer := f"{name}-overlap-{len(names) + 1}") in listed:
+    while (layer := layer_name(name, len(names) + 1)) in listed:
         names.append(layer)
     return tuple(names)
 

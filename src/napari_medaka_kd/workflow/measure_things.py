@@ -13,14 +13,14 @@ from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import Job, Progress
 from napari_medaka_kd.project import MANUAL
 from napari_medaka_kd.volumes.atomic import replace_file
-from napari_medaka_kd.volumes.instance_store import open_instances
+from napari_medaka_kd.volumes.instance_store import layer_name, open_instances
 from napari_medaka_kd.volumes.instances import shared
 from napari_medaka_kd.words import counted
 
-from .past_runs import newest
+from .past_runs import changed, made_from, newest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from napari_medaka_kd.project import Case, Project
@@ -61,12 +61,16 @@ class ThingMeasure:
 
 @dataclass(frozen=True)
 class MeasuredThings:
-    """All things of ``labels`` in ``cases``, those without any included, and the table that they were written to."""
+    """All things of ``labels`` in ``cases``, those without any included, and the table that they were written to.
+
+    ``made_from``: generations of the label maps, by case.
+    """
 
     labels: str
     cases: tuple[str, ...]
     rows: tuple[ThingMeasure, ...]
     table: Path
+    made_from: Mapping[str, str]
 
     @property
     def lines(self) -> list[str]:
@@ -81,7 +85,8 @@ class MeasuredThings:
 
     def json(self) -> dict[str, Any]:
         things = [asdict(row) for row in self.rows]
-        return {"labels": self.labels, "lines": self.lines, "things": things, "table": str(self.table)}
+        said = {"labels": self.labels, "lines": self.lines, "things": things, "table": str(self.table)}
+        return said | {"made_from": dict(self.made_from)}
 
 
 def measure_things(project: Project, labels: str, case: str = "") -> Job[MeasuredThings]:
@@ -104,7 +109,8 @@ def measure_things(project: Project, labels: str, case: str = "") -> Job[Measure
         rows += _measured(each, labels)
     yield Progress(f"measure things by {labels}", len(having), len(having))
     table = project.new_run(f"measure-{labels}") / "things.csv"
-    found = MeasuredThings(labels, tuple(each.id for each in having), tuple(rows), table)
+    sources = {each.id: made_from(each, [layer_name(labels)]) for each in having}
+    found = MeasuredThings(labels, tuple(sources), tuple(rows), table, sources)
     replace_file(table, as_csv(_COLUMNS, map(_cells, found.rows)))
     replace_file(table.with_suffix(".json"), json.dumps(found.json(), indent=1).encode())
     return found
@@ -118,7 +124,10 @@ def read_measured_things(project: Project, labels: str) -> str:
             return None
         lines = [str(line) for line in data["lines"]]
         more = [f"… and {counted(len(lines) - _TOLD, 'more scan')}"] if len(lines) > _TOLD else []
-        return "\n".join([*lines[:_TOLD], *more, f"Table: {file.with_suffix('.csv')}"])
+        having = (case for case in project.cases if labels in case.instance_names)
+        new = changed(having, [layer_name(labels)], data.get("made_from", {}))
+        since = ["Some scans are newer, or not among these: measure again."] if new else []
+        return "\n".join([*lines[:_TOLD], *more, *since, f"Table: {file.with_suffix('.csv')}"])
 
     return newest(project, "*-measure-*/things.json", take) or ""
 

@@ -6,7 +6,7 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from napari_medaka_kd.volumes.label_store import generation
+from napari_medaka_kd.volumes.label_store import generation, label_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,7 +38,7 @@ def newest(project: Project, pattern: str, take: Callable[[Any, Path], T | None]
 
 def made_from(case: Case, names: Iterable[str]) -> str:
     """The generations of the label maps ``names`` of ``case`` as they are now: ``teacher.2 reviewed.1``."""
-    known = case.label_names
+    known = label_names(case.store)
     return " ".join(generation(case.store, name) for name in names if name in known)
 
 
