@@ -54,8 +54,9 @@ def _advice(session: Session) -> tuple[str, str, str]:
         name = session.checkpoint
         return f"{name} finds things that overlap: they can be looked at, not reviewed.", "Segment", "Go to Segment"
     if review.desk is None:
-        who = f"{session.checkpoint} has proposed nothing" if session.checkpoint else "Nothing is proposed"
-        return f"{who} yet. Let a teacher propose organs; then judge them here.", "Segment", "Go to Segment"
+        who = f"{session.checkpoint} has proposed" if session.checkpoint else "There is"
+        told = f"{who} nothing to review yet: let a teacher segment the animals without labels, then judge it here."
+        return told, "Segment", "Go to Segment"
     if review.queue:
         return "", "", ""
     if review.keep != Filter():
