@@ -10,6 +10,7 @@ played and shown as every claim is, see ``claims.py``.
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -38,22 +39,32 @@ from napari_medaka_kd.volumes.volume import Volume
 from napari_medaka_kd.workflow.assess_things import compare_things
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 Scan: TypeAlias = "tuple[Volume, Drawn]"
 Nucleus: TypeAlias = "tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]"  # brightness above ground, mask; (y, x)
 
-SIDE, COUNT = 128, 22  # pixels and nuclei of a scene
 _HIDDEN = 0.4  # of a nucleus at most under any other one
 _LABELLED, _BARE, _TESTED = 2, 18, 8  # scenes
 _SHARES = (0.15, 0.65)  # of the nuclei: in labelled scenes; in these and those without labels
 FIGURES = {"AJI": "aji", "AP50": "ap50", "mean AP": "ap"}
 
 
-def nuclei(data: Path, seed: int, steps: int = 1800) -> Material:
+@dataclass(frozen=True)
+class Scene:
+    """How many pixels wide and high a scene is, and how many nuclei lie in it."""
+
+    side: int
+    count: int
+
+
+LARGE, SMALL = Scene(128, 22), Scene(64, 6)
+
+
+def nuclei(data: Path, seed: int, looks: Scene = LARGE, steps: int = 1800, all_labelled: bool = False) -> Material:
     """Two labelled scenes, eighteen without labels and eight to test on, of nuclei that the others do not have.
 
-    A scene is a slice; a case has several.
+    A scene is a slice; a case has several. ``all_labelled``: the eighteen have labels, too.
     """
     import tifffile
 
@@ -61,8 +72,8 @@ def nuclei(data: Path, seed: int, steps: int = 1800) -> Material:
     image, ids = tifffile.imread(folder / "img2d.tif").astype(np.float32), tifffile.imread(folder / "mask2d.tif")
     rng = np.random.default_rng((seed, 61))
     cut = cut_out(image, ids)
-    parts = np.split(rng.permutation(len(cut)), [int(len(cut) * share) for share in _SHARES])
-    few, many, tested = ([cut[place] for place in part] for part in parts)
+    pools = np.split(rng.permutation(len(cut)), [int(len(cut) * share) for share in _SHARES])
+    few, many, tested = ([cut[place] for place in pool] for pool in pools)
     ground = image[ids == 0]
     trial = trial_settings(
         seed,
@@ -72,10 +83,12 @@ def nuclei(data: Path, seed: int, steps: int = 1800) -> Material:
         augment=AugmentSettings(flips=(False, True, True), rotation=180, scaling=0.1),
         steps=steps,
     )
-    known: dict[str, Any] = {"labelled": scan(few, ground, _LABELLED, rng)}
-    bare: dict[str, Any] = {"bare": scan(many, ground, _BARE, rng)}
-    tests: dict[str, Any] = {f"scenes{number}": scan(tested, ground, 2, rng) for number in range(_TESTED // 2)}
-    return Material(LabelSchema.from_names(["nucleus"]), known, bare, {"nuclei": tests}, trial)
+    draw = partial(scan, looks, ground=ground, rng=rng)
+    known: dict[str, Any] = {"labelled": draw(few, scenes=_LABELLED)}
+    bare: dict[str, Any] = {"bare": draw(many, scenes=_BARE)}
+    tests: dict[str, Any] = {f"scenes{number}": draw(tested, scenes=2) for number in range(_TESTED // 2)}
+    parts = (known | bare, {}) if all_labelled else (known, bare)
+    return Material(LabelSchema.from_names(["nucleus"]), *parts, {"nuclei": tests}, trial)
 
 
 def cut_out(image: npt.NDArray[np.float32], ids: npt.NDArray[np.integer]) -> list[Nucleus]:
@@ -91,12 +104,14 @@ def cut_out(image: npt.NDArray[np.float32], ids: npt.NDArray[np.integer]) -> lis
     return found
 
 
-def scan(pool: Sequence[Nucleus], ground: npt.NDArray[np.float32], scenes: int, rng: np.random.Generator) -> Scan:
+def scan(
+    looks: Scene, pool: Sequence[Nucleus], ground: npt.NDArray[np.float32], scenes: int, rng: np.random.Generator
+) -> Scan:
     """``scenes`` of nuclei from ``pool`` as slices of one scan, and the things in them."""
     pages: list[npt.NDArray[np.float32]] = []
     things: list[Instance] = []
     for z in range(scenes):
-        page, masks = scene(pool, ground, rng)
+        page, masks = scene(looks, pool, ground, rng)
         pages.append(page)
         things += [thing for mask in masks if (thing := instance(mask[None], (z, 0, 0))) is not None]
     image = np.stack(pages).clip(0, 65_535).round().astype(np.uint16)
@@ -104,7 +119,7 @@ def scan(pool: Sequence[Nucleus], ground: npt.NDArray[np.float32], scenes: int, 
 
 
 def scene(
-    pool: Sequence[Nucleus], ground: npt.NDArray[np.float32], rng: np.random.Generator
+    looks: Scene, pool: Sequence[Nucleus], ground: npt.NDArray[np.float32], rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.float32], list[npt.NDArray[np.bool_]]]:
     """Nuclei over each other: each adds its light, and lets through between a third and all of what is below.
 
@@ -112,19 +127,20 @@ def scene(
     """
     from scipy import ndimage
 
-    page = ndimage.gaussian_filter(rng.choice(ground, (SIDE, SIDE)), 0.7)
+    side = looks.side
+    page = ndimage.gaussian_filter(rng.choice(ground, (side, side)), 0.7)
     masks: list[npt.NDArray[np.bool_]] = []
-    for _ in range(20 * COUNT):
+    for _ in range(20 * looks.count):
         light, mask = turned(pool[int(rng.integers(len(pool)))], rng)
-        y, x = (int(rng.integers(0, SIDE - side)) for side in mask.shape)
-        placed = np.zeros((SIDE, SIDE), bool)
+        y, x = (int(rng.integers(0, side - each)) for each in mask.shape)
+        placed = np.zeros((side, side), bool)
         placed[y : y + mask.shape[0], x : x + mask.shape[1]] = mask
         if any((placed & other).sum() > _HIDDEN * min(mask.sum(), other.sum()) for other in masks):
             continue
         through = rng.uniform(1 / 3, 1)
         page[placed] = page[placed] * through + rng.uniform(0.7, 1.3) * light[mask]
         masks.append(placed)
-        if len(masks) == COUNT:
+        if len(masks) == looks.count:
             break
     return page, masks
 
@@ -147,14 +163,21 @@ def _arm(**knobs: Any) -> Any:
     return student(MeanTeacherSettings(instances=True, unlabelled=4, **knobs))
 
 
+DATA: dict[str, Callable[[Path, int], Material]] = {
+    "nuclei": nuclei,
+    "nuclei-all": partial(nuclei, all_labelled=True),
+    "few-nuclei": partial(nuclei, looks=SMALL),
+    "few-nuclei-all": partial(nuclei, looks=SMALL, all_labelled=True),
+    "nuclei-short": partial(nuclei, steps=3),
+}
 INSTANCES = Claim(
-    data={"nuclei": nuclei, "nuclei-short": partial(nuclei, steps=3)},
+    data=DATA,
     arms={
         "supervised": _arm(weight=0),
         **{title: _arm(**knobs) for title, knobs in GUIDED.items()},
     },
     references=("supervised", "plain mean teacher", "random mining"),
-    figures={"nuclei": judged, "nuclei-short": judged},
+    figures=dict.fromkeys(DATA, judged),
 )
 
 if __name__ == "__main__":
