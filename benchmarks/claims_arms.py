@@ -323,7 +323,7 @@ RECONSTRUCTION = Claim(
         "label propagation": _propagated,
         "synthetic pairs": _atlas(hint_weight=0.0),
         "with distillation, λ_h = 0.1": _atlas(hint_weight=0.1),
-        "with distillation, λ_h = 1": _atlas(),
+        "with distillation, λ_h = 1": _atlas(hint_weight=1.0),
         "warped labels on the scans": _atlas(seen="scan", hint_weight=0.0),
     },
     references=("atlas only", "synthetic pairs"),

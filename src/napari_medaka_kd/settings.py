@@ -303,7 +303,7 @@ class ReconstructionSettings(RegistrationSettings, StrategySettings):
         "atlas", "Seen", "What the warped labels are learned on: the atlas, warped like them; or the scan itself."
     )
     hint_weight: float = knob(
-        1.0, "Hints", "Weight of the distance to the features of the teacher, λ_h; 0: no teacher.", ge=0
+        0.1, "Hints", "Weight of the distance to the teacher's features, λ_h; 1 in the paper; 0: no teacher.", ge=0
     )
     reconstruction_weight: float = knob(1.0, "Reconstruction", "Weight of the teacher's own loss, λ_r.", ge=0)
 

@@ -91,7 +91,7 @@ def test_a_hint_is_nothing_for_like_features_and_one_a_level_for_unlike_ones():
 
 def test_terms_are_scaled_by_their_weights_and_gone_without_a_teacher(toy):
     batch = first_batch(toy)
-    once = loss_of(toy)
+    once = replace(loss_of(toy), settings=ReconstructionSettings(hint_weight=1, reconstruction_weight=1))
     more = replace(once, settings=ReconstructionSettings(hint_weight=3, reconstruction_weight=5))
     with torch.no_grad():
         plain, weighed = once(batch), more(batch)
