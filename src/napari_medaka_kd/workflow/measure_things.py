@@ -103,13 +103,13 @@ def measure_things(project: Project, labels: str, case: str = "") -> Job[Measure
         whose = f"Case {case!r} has no" if case else "No case has"
         find = f"Run: medaka-kd segment --checkpoint {labels}."
         raise UserError(f"{whose} things by {labels!r}.", "Add it with --instances." if labels == MANUAL else find)
+    sources = {each.id: made_from(each, [layer_name(labels)]) for each in having}
     rows = list[ThingMeasure]()
     for done, each in enumerate(having):
         yield Progress(f"measure things by {labels}", done, len(having))
         rows += _measured(each, labels)
     yield Progress(f"measure things by {labels}", len(having), len(having))
     table = project.new_run(f"measure-{labels}") / "things.csv"
-    sources = {each.id: made_from(each, [layer_name(labels)]) for each in having}
     found = MeasuredThings(labels, tuple(sources), tuple(rows), table, sources)
     replace_file(table, as_csv(_COLUMNS, map(_cells, found.rows)))
     replace_file(table.with_suffix(".json"), json.dumps(found.json(), indent=1).encode())
