@@ -437,29 +437,18 @@ def make_long_project(folder: Path, organs: int = 40, slabs: int = 128) -> Proje
     return project
 
 
-def test_a_verdict_among_5000_items_costs_little_more_than_among_640(
-    qtbot: Any, session: Session, tmp_path: Path
-) -> None:
+def test_with_5000_items_a_verdict_is_seen_within_100_ms(qtbot: Any, session: Session, tmp_path: Path) -> None:
+    session.open_project(make_long_project(tmp_path / "long").folder)
     panel = show_panel(qtbot, session)
-    taken = []
-    for slabs in (16, 128):
-        session.open_project(make_long_project(tmp_path / f"long-{slabs}", slabs=slabs).folder)
-        assert panel.queue.queue.rowCount() == 40 * slabs
-        taken.append(seconds_a_verdict(session, 15))
-        assert panel.queue.queue.rowCount() == 40 * slabs - 15
-    few, many = taken
-    assert many < 5 * few, taken
-
-
-def seconds_a_verdict(session: Session, verdicts: int) -> float:
-    """The median of our own work, whatever else the machine does."""
-    taken = []
-    for _ in range(verdicts):
+    assert panel.queue.queue.rowCount() == 5120
+    taken = []  # s of our own work, whatever else the machine does
+    for _ in range(15):
         begun = time.process_time()
         session.judge("accepted")
         QApplication.processEvents()
         taken.append(time.process_time() - begun)
-    return statistics.median(taken)
+    assert panel.queue.queue.rowCount() == 5120 - 15
+    assert statistics.median(taken) < 0.1
 
 
 def test_an_item_that_leaves_does_not_reset_the_list(panel: ReviewPanel, reviewing: Session) -> None:
