@@ -213,6 +213,7 @@ def test_a_desk_that_follows_sees_what_a_fresh_one_does(
     desks = {name: Desk(toy, "teacher", name) for name in ("ann", "bob")}
     pool = [*desks["ann"].proposals, ReviewItem("toy"), ReviewItem("toy", 1), ReviewItem("toy", 0, (0, 20))]
     for name, (word, start, many) in said:
+        desks[name].grid("toy")
         if word == "undo":
             desks[name].undo()
         else:
@@ -221,6 +222,7 @@ def test_a_desk_that_follows_sees_what_a_fresh_one_does(
     for desk in desks.values():
         desk.refresh()
         assert repr(desk.proposals) == repr(fresh.proposals)
+        assert repr(desk.grid("toy")) == repr(fresh.grid("toy"))
 
 
 def test_the_same_item_twice_in_a_gesture_is_one_word(desk: Desk) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QAbstractListModel, QModelIndex, QSize, Qt
-from qtpy.QtWidgets import QAbstractItemView, QListView, QWidget
+from qtpy.QtCore import QAbstractListModel, QEvent, QModelIndex, QSize, Qt
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 from .marks import SIGNS, quality_colour, worded_item, worded_organ, worded_quality
 
@@ -81,15 +81,23 @@ class QueueModel(QAbstractListModel):
         return "\n".join((where, *why))
 
 
-class QueueList(QListView):
-    """The queue; the item on show is marked, and a click shows another."""
+class QueueList(QTableView):
+    """The queue; the item on show is marked, and a click shows another.
+
+    A table of one column: a list view asks the model for every row whenever one goes, 25 ms for 5000 rows.
+    """
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.session = session
         self.queue = QueueModel(session, self)
         self.setModel(self.queue)
-        self.setUniformItemSizes(True)
+        self.horizontalHeader().setStretchLastSection(True)
+        self.horizontalHeader().hide()
+        self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        self.verticalHeader().hide()
+        self.setShowGrid(False)
+        self.setWordWrap(False)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -106,10 +114,11 @@ class QueueList(QListView):
     def mark(self) -> None:
         """Mark the item on show, and bring it and the next ones in sight."""
         item = self.session.review.item
-        if item not in self.queue.items:
+        try:
+            row = self.queue.items.index(item)
+        except ValueError:
             self.selectionModel().clear()
             return
-        row = self.queue.items.index(item)
         for near in (min(row + _AHEAD, len(self.queue.items) - 1), row):
             self.scrollTo(self.queue.index(near))
         self.setCurrentIndex(self.queue.index(row))
@@ -118,11 +127,20 @@ class QueueList(QListView):
         super().resizeEvent(event)
         self.mark()
 
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802  Qt's name
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self.verticalHeader().setMinimumSectionSize(1)
+            self.verticalHeader().setDefaultSectionSize(self._row_height())
+
     def sizeHint(self) -> QSize:  # noqa: N802  Qt's name
         return self.minimumSizeHint()
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802  Qt's name
-        return QSize(100, _ROWS * (self.fontMetrics().height() + 6))
+        return QSize(100, _ROWS * self._row_height())
+
+    def _row_height(self) -> int:
+        return self.fontMetrics().height() + 6
 
     def _on_clicked(self, index: QModelIndex) -> None:
         self.session.show(self.queue.items[index.row()])

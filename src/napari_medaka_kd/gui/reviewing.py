@@ -175,8 +175,11 @@ class Reviewing:
         """Show what follows ``judged`` in the queue; single items leave it, a wider word makes it anew."""
         self._index = self._place()
         again = self.desk.course.again if self.desk is not None else None
-        if self.keep.show == "open" and set(judged) <= set(self.queue) and (again is None or again in self.queue):
-            self.queue = tuple(item for item in self.queue if item not in judged)
+        gone = set(judged)
+        rest = tuple(item for item in self.queue if item not in gone)
+        single = len(rest) == len(self.queue) - len(gone)
+        if self.keep.show == "open" and single and (again is None or again in self.queue):
+            self.queue = rest
             self.verdicts_changed.emit()
         else:
             self.arrange()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from napari_medaka_kd.review import Decision, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 _LATEST = 50  # verdicts that say how fast somebody is
 
@@ -40,12 +40,14 @@ class Tally:
     mine_today: int
 
 
-def count(decisions: Iterable[Decision | None], mine: Iterable[Verdict]) -> Tally:
-    """The tally of proposals with these ``decisions``, for the reviewer whose standing verdicts are ``mine``.
+def count(decisions: Mapping[Decision | None, int], mine: Iterable[Verdict]) -> Tally:
+    """The tally of so many proposals by ``decisions``, for the reviewer whose standing verdicts are ``mine``.
 
     ``mine`` come the latest first, and are asked for no further than needed.
     """
-    counts = Counter(map(state, decisions))
+    counts: Counter[str] = Counter()
+    for decision, number in decisions.items():
+        counts[state(decision)] += number
     midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
     seconds: list[float] = []
     today = 0

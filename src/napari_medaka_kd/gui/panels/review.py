@@ -10,7 +10,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QGridLayout, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_medaka_kd.workflow.desk import Filter
+from napari_medaka_kd.workflow.desk import Filter, Tally
 
 from ..card import ItemCard, worded_selection
 from ..chips import ReasonChips
@@ -110,17 +110,18 @@ class ReviewPanel(QWidget):
         self.notice.refresh()
         self._offer()
         if desk is not None:
-            self.tally.setText(worded_tally(desk))
-            self._show_stop(desk)
+            tally = desk.tally()
+            self.tally.setText(worded_tally(desk, tally))
+            self._show_stop(desk, tally)
             self.queue.refresh()
         self._show_item()
         self._show_reasons()
         self._show_heat()
 
-    def _show_stop(self, desk: Desk) -> None:
+    def _show_stop(self, desk: Desk, tally: Tally) -> None:
         """What is known of the unreviewed, and how far the reviewer agrees with themselves, once somebody judged."""
         rule, own = desk.course.stop(), desk.course.consistency()
-        self.stop.setVisible(desk.tally().done > 0)
+        self.stop.setVisible(tally.done > 0)
         self.stop.setText("\n".join(filter(None, (rule.brief(), own.brief()))))
         self.stop.setToolTip("\n".join(filter(None, (rule.sentence(), rule.details(), own.sentence(), own.details()))))
 
@@ -271,9 +272,8 @@ class ReviewPanel(QWidget):
         outer.addWidget(self.work, 1)
 
 
-def worded_tally(desk: Desk) -> str:
+def worded_tally(desk: Desk, tally: Tally) -> str:
     """How far the review is, and who else is at it: ``12 done · 2 flagged · 40 left · about 6 min``."""
-    tally = desk.tally()
     said = [f"{tally.done} done", f"{tally.flagged} flagged", f"{tally.left} left"]
     if tally.seconds_left:
         said.append(f"about {worded_time(tally.seconds_left)}")
