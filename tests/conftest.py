@@ -1,6 +1,7 @@
 """What every test gets: a seeded example generator that does not depend on the machine's speed, and a ready project."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,19 +27,18 @@ SHAPE = (48, 32, 32)
 SLAB = 16
 
 
-def _add(project: Project, number: int, labelled: bool, held_out: bool = False) -> None:
+def _add(project: Project, number: int, kind: str) -> Path:
     """One made-up fish; what a teacher proposes is the truth, shifted by ``number`` voxels, with seeded doubt."""
     animal = phantom_animal(PhantomSettings(shape=SHAPE, voxel_size=500.0, animal=number, scan=number))
-    kind = "held-out" if held_out else "labelled" if labelled else "fish"
-    name = f"{kind}-{number:02d}"
-    case = drain(add_case(project, animal.volume, animal.labels if labelled else None, name, held_out))
+    labels = None if kind == "fish" else animal.labels
+    case = drain(add_case(project, animal.volume, labels, f"{kind}-{number:02d}", held_out=kind == "held-out"))
     proposed = np.roll(animal.labels.volume.read(), number, axis=2)
     doubt = np.random.default_rng(number).integers(0, 200, SHAPE, dtype=np.uint8)
     doubt[proposed == 0] = 0
     begun = begin_labels(case.store, "teacher", project.schema, f"toy {number}", extras=(Extra("uncertainty"),))
     begun.write(0, proposed, {"uncertainty": doubt})
     drain(begun.commit())
-    if not labelled:
+    if kind == "fish":
         units = [
             (organ, row) for row in range(3) for organ in np.unique(proposed[row * SLAB : (row + 1) * SLAB]) if organ
         ]
@@ -55,23 +55,38 @@ def _add(project: Project, number: int, labelled: bool, held_out: bool = False) 
         save_record(
             Record("teacher", generation(case.store, "teacher"), SLAB, 0.5, scores), case.folder, project.schema
         )
+    return case.folder
+
+
+@pytest.fixture(scope="session")
+def make_project_at(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Project]:
+    """As ``make_project``, in a folder of one's own choice.
+
+    Every animal is made once a session and then copied: making them takes a hundred times as long.
+    """
+    pool = create_project(tmp_path_factory.mktemp("pool") / "pool", "pool", MEDAKA)
+    made: dict[tuple[int, str], Path] = {}
+
+    def make(folder: Path, unlabelled: int = 2, labelled: int = 1, held_out: int = 1) -> Project:
+        project = create_project(folder, folder.name, MEDAKA)
+        kinds = ["labelled"] * labelled + ["fish"] * unlabelled + ["held-out"] * held_out
+        for which in enumerate(kinds):
+            if which not in made:
+                made[which] = _add(pool, *which)
+            shutil.copytree(made[which], project.folder / made[which].relative_to(pool.folder))
+        return project
+
+    return make
 
 
 @pytest.fixture
-def make_project(tmp_path: Path) -> Callable[..., Project]:
-    """Makes a project of made-up fish in a second: labelled ones, ``fish-…`` with proposals and scores, a held-out one.
+def make_project(tmp_path: Path, make_project_at: Callable[..., Project]) -> Callable[..., Project]:
+    """Makes a project of made-up fish: labelled ones, ``fish-…`` with proposals and scores, a held-out one.
 
     The label map ``teacher``, its uncertainty and ``quality.json`` (slabs of 16 slices) are there; the network is not.
     """
 
-    def make(unlabelled: int = 2, labelled: int = 1, held_out: int = 1, name: str = "fish") -> Project:
-        project = create_project(tmp_path / name, name, MEDAKA)
-        for number in range(labelled):
-            _add(project, number, labelled=True)
-        for number in range(labelled, labelled + unlabelled):
-            _add(project, number, labelled=False)
-        for number in range(labelled + unlabelled, labelled + unlabelled + held_out):
-            _add(project, number, labelled=True, held_out=True)
-        return project
+    def make(*, name: str = "fish", **kinds: int) -> Project:
+        return make_project_at(tmp_path / name, **kinds)
 
     return make

@@ -421,10 +421,11 @@ def test_a_pack_is_unpacked_once_and_opened_again_with_its_verdicts(project: Pro
         drain(unpack(sent_back(there), tmp_path / "z"))
 
 
-def test_a_pack_of_another_project_is_not_merged(project: Project, make_project: Callable[..., Project]) -> None:
+def test_a_pack_of_another_project_is_not_merged(project: Project, tmp_path: Path) -> None:
     there = packed(project, Wanted(items=2, cases=("fish-01",)))
     Desk(there, "teacher", "bob").judge([ReviewItem("fish-01")], "accepted")
-    other = make_project(name="other", labelled=0, held_out=0)
+    other = create_project(tmp_path / "other", "other", MEDAKA)
+    drain(add_case(other, project.case("fish-01").volume, None, "fish-01", held_out=False))
     with pytest.raises(UserError, match=r"another project.*'fish-01'.*'fish'"):
         drain(merge(other, sent_back(there)))
     with pytest.raises(UserError, match="no review pack"):

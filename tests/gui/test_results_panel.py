@@ -1,6 +1,7 @@
 """The panel Results: what it shows of what is on disk, where its rows lead, what its buttons start and save."""
 
 import csv
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from napari_medaka_kd.gui.session import Session
 from napari_medaka_kd.job import drain
 from napari_medaka_kd.networks.build import build
 from napari_medaka_kd.networks.checkpoint import Checkpoint
-from napari_medaka_kd.project import Project
+from napari_medaka_kd.project import Project, open_project
 from napari_medaka_kd.settings import NetworkSettings
 from napari_medaka_kd.volumes.label_store import begin_labels
 from napari_medaka_kd.volumes.nifti import open_nifti
@@ -43,10 +44,11 @@ def propose(project: Project, case: str, name: str, labels: Any) -> None:
     drain(begun.commit())
 
 
-@pytest.fixture
-def project(make_project: Maker) -> Project:
-    """A teacher and its student, whose labels are the teacher's, shifted; one animal lost its largest organ."""
-    made = make_project(unlabelled=6)
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory, make_project_at: Maker) -> Path:
+    """A folder with the projects ``taught`` and, where everything was evaluated, compared and measured, ``full``."""
+    folder = tmp_path_factory.mktemp("results")
+    made = make_project_at(folder / "taught", unlabelled=6)
     teach(made, "teacher")
     teach(made, "student", "teacher")
     for case in made.cases:
@@ -55,7 +57,17 @@ def project(make_project: Maker) -> Project:
         if case.id == "fish-03":
             largest = int(np.bincount(labels.ravel())[1:].argmax()) + 1
             propose(made, case.id, "teacher", np.where(labels == largest, 0, labels))
-    return made
+    full = open_project(shutil.copytree(made.folder, folder / "full"))
+    drain(compare_checkpoints(full, ["teacher", "student"]))
+    drain(disagree(full, "student", "teacher"))
+    drain(measure_cohort(full, "teacher"))
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path, once: Path) -> Project:
+    """A teacher and its student, whose labels are the teacher's, shifted; one animal lost its largest organ."""
+    return open_project(shutil.copytree(once / "taught", tmp_path / "fish"))
 
 
 @pytest.fixture
@@ -68,12 +80,9 @@ def panel(session: Session, qtbot: Any) -> ResultsPanel:
 
 
 @pytest.fixture
-def full(panel: ResultsPanel, project: Project) -> ResultsPanel:
+def full(panel: ResultsPanel, once: Path, tmp_path: Path) -> ResultsPanel:
     """Everything was evaluated, compared and measured."""
-    drain(compare_checkpoints(project, ["teacher", "student"]))
-    drain(disagree(project, "student", "teacher"))
-    drain(measure_cohort(project, "teacher"))
-    panel.session.open_project(project.folder)
+    panel.session.open_project(shutil.copytree(once / "full", tmp_path / "full"))
     choose(panel.labels, "teacher")
     return panel
 
@@ -233,8 +242,9 @@ def test_what_is_selected_stays_so_when_something_else_is_new(full: ResultsPanel
     assert full.differences.table.chosen() == (2,)
 
 
-def test_labels_made_since_are_told(full: ResultsPanel, project: Project) -> None:
-    propose(project, "fish-02", "teacher", np.zeros((48, 32, 32), np.uint8))
+def test_labels_made_since_are_told(full: ResultsPanel) -> None:
+    assert full.session.project is not None
+    propose(full.session.project, "fish-02", "teacher", np.zeros((48, 32, 32), np.uint8))
     full.session.reload()
     assert "look again" in full.differences.state.text()
     assert "measure again" in full.cohort.state.text()
