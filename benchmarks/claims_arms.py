@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from claims_data import brains, hippocampi, phantom, shifted, small_fish, twin
+from claims_data import brains, fish_elsewhere, hippocampi, phantom, shifted, small_fish, twin
 from claims_heads import heads, landmarks_and_volumes
 
 from napari_medaka_kd.job import drain
@@ -56,19 +56,24 @@ class Study:
         if name not in self.project.checkpoints:
             drain(train(self.project, name, self.plain.model_copy(update=changes), cases))
 
-    def distil(self, name: str, strategy: StrategySettings, augment: AugmentSettings | None = None) -> None:
-        """A student of ``strategy`` with as many steps, patches and channels, from scratch."""
+    def distil(
+        self, name: str, strategy: StrategySettings, augment: AugmentSettings | None = None, teacher: str = ""
+    ) -> None:
+        """A student of ``strategy`` with as many steps, patches and channels; or begun with ``teacher``, with half."""
         plain = self.plain
+        fit = plain.fit
+        if teacher:
+            fit = fit.model_copy(update={"steps": fit.steps // 2, "learning_rate": 3e-3})
         settings = DistilSettings(
             seed=plain.seed,
             network=plain.network,
-            warm_start=False,
+            warm_start=bool(teacher),
             patches=plain.patches,
             augment=augment or plain.augment,
-            fit=plain.fit,
+            fit=fit,
             strategy=strategy,
         )
-        drain(distil(self.project, name, "", settings))
+        drain(distil(self.project, name, teacher, settings))
 
     def of(self, modality: str) -> tuple[str, ...]:
         """The labelled animals of ``modality``."""
@@ -341,16 +346,32 @@ GUIDED: dict[str, dict[str, Any]] = {
     "PSM and MGD": {},
 }
 
+
+def _continued(**knobs: Any) -> Make:
+    """Begun with what labels taught, with CutMix."""
+
+    def make(study: Study, name: str) -> None:
+        study.train("labels")
+        augment = study.plain.augment.model_copy(update={"cutmix": 0.5})
+        study.distil(name, MeanTeacherSettings(**knobs), augment, "labels")
+
+    return make
+
+
 MEAN_TEACHER = Claim(
     data={
+        "phantom-elsewhere": fish_elsewhere,
         "hippocampi": partial(hippocampi, labelled=4),
         "phantom": lambda data, seed: small_fish(seed, [BEAMLINE_A] * 24, 2, 14, steps=1200),
     },
     arms={
         "supervised": supervised(),
         **{title: student(MeanTeacherSettings(**knobs)) for title, knobs in GUIDED.items()},
+        "control, begun with labels": _continued(weight=0.0),
+        **{f"{title}, begun with labels": _continued(weight=5.0, **GUIDED[title]) for title in list(GUIDED)[:3]},
+        "PSM and MGD, begun with labels": _continued(weight=1.0),
     },
-    references=("supervised", "plain mean teacher", "random mining"),
+    references=("supervised", "plain mean teacher", "random mining", "control, begun with labels"),
 )
 
 CLAIMS: dict[str, Claim] = {

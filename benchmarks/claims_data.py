@@ -109,7 +109,7 @@ def phantom(data: Path, seed: int, labelled: int, shifted: bool = True, spoiled:
     ``spoiled``: how many of those without labels are barely usable scans, every second of them head down.
     """
     rng = np.random.default_rng(seed)
-    beams = [degraded(BEAMLINE_B, 0.6 * float(rng.random())) if shifted else BEAMLINE_A for _ in range(28)]
+    beams = _worse(rng, 28) if shifted else [BEAMLINE_A] * 28
     beams[:spoiled] = [degraded(BEAMLINE_B, 1.0 + float(rng.random())) for _ in range(spoiled)]
     made = fish(seed, (96, 64, 64), [BEAMLINE_A] * labelled + beams)
     made |= {name: _head_down(*made[name]) for name in list(made)[labelled : labelled + spoiled : 2]}
@@ -138,6 +138,17 @@ def small_fish(seed: int, beams: list[BeamlineSettings], labelled: int, unlabell
     )
     tests = dict(list(made.items())[labelled + unlabelled :])
     return Material(MEDAKA, *_split(made, labelled, unlabelled), {"same beamline": tests}, trial)
+
+
+def fish_elsewhere(data: Path, seed: int) -> Material:
+    """Small made-up fish: 2 labelled of beamline A, 14 without labels and 8 tested of worse ones."""
+    beams = [BEAMLINE_A] * 2 + _worse(np.random.default_rng(seed), 22)
+    made = small_fish(seed, beams, 2, 14, steps=1200)
+    return replace(made, tests={"other beamline": made.tests["same beamline"]})
+
+
+def _worse(rng: np.random.Generator, count: int) -> list[BeamlineSettings]:
+    return [degraded(BEAMLINE_B, 0.6 * float(rng.random())) for _ in range(count)]
 
 
 def fish(seed: int, shape: Triple, beams: Iterable[BeamlineSettings]) -> Animals:
