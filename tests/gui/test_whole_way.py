@@ -3,6 +3,7 @@
 Everything is done with buttons, keys and the mouse; what came of it is read from the screen and from the disk.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from napari_medaka_kd.review import read_verdicts
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 PATIENCE = 240_000  # ms; the machine may be busy, and what runs in the background gives way
+LOOK_EVERY = 0.2  # s
 
 # A teacher and a student that learn little, fast: this is about the way, not about the figures.
 KNOBS = """
@@ -74,7 +76,18 @@ class Window:
         QTest.keyClick(self.canvas, key, modifier)
 
     def until(self, what: Callable[[], bool], patience: int = PATIENCE) -> None:
-        self.qtbot.waitUntil(what, timeout=patience)
+        """Wait, and look only now and then: what runs in the background gives way to this process."""
+        next_look = time.monotonic()
+
+        def seen() -> bool:
+            nonlocal next_look
+            if time.monotonic() < next_look:
+                return False
+            found = what()
+            next_look = time.monotonic() + LOOK_EVERY
+            return found
+
+        self.qtbot.waitUntil(seen, timeout=patience)
 
     def drag(self, start: QPoint, end: QPoint) -> None:
         QTest.mousePress(self.canvas, Qt.MouseButton.LeftButton, pos=start)
