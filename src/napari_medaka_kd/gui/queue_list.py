@@ -95,6 +95,7 @@ class QueueList(QTableView):
         self.horizontalHeader().setStretchLastSection(True)
         self.horizontalHeader().hide()
         self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        self.verticalHeader().setMinimumSectionSize(1)
         self.verticalHeader().hide()
         self.setShowGrid(False)
         self.setWordWrap(False)
@@ -130,7 +131,6 @@ class QueueList(QTableView):
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802  Qt's name
         super().changeEvent(event)
         if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
-            self.verticalHeader().setMinimumSectionSize(1)
             self.verticalHeader().setDefaultSectionSize(self._row_height())
 
     def sizeHint(self) -> QSize:  # noqa: N802  Qt's name

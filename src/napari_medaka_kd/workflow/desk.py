@@ -269,7 +269,7 @@ class Desk:
         """Have an item come again, as if nobody had judged it, if it is time for one."""
         again = self.course.ask_again(self._standing, {case: found.labels for case, found in self._found.items()})
         if again is not None:
-            self._hold(again)
+            self._weigh(again)
 
     def _take(self, fresh: Sequence[Verdict]) -> None:
         """Take in what was said; who agrees with whom may differ."""
@@ -284,15 +284,10 @@ class Desk:
         """Look up anew what holds for the proposals that a word on ``said`` covers."""
         for item in self._by_case.get(said.case, ()):
             if said.covers(item):
-                self._hold(item)
+                self._proposals[item] = self._with_verdict(self._proposals[item])
                 self.course.past.note(item, self._standing)
         for organ in self.project.schema.ids if said.organ == ALL_ORGANS else (said.organ,):
             self._rows.pop((said.case, organ), None)
-
-    def _hold(self, item: ReviewItem) -> None:
-        """Look up anew what holds for ``item``."""
-        self._proposals[item] = self._with_verdict(self._proposals[item])
-        self._rows.pop((item.case, item.organ), None)
 
     def _with_verdict(self, proposal: Proposal) -> Proposal:
         said = self._standing.covering(proposal.item)
