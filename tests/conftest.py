@@ -1,9 +1,13 @@
 """What every test gets: a seeded example generator that does not depend on the machine's speed, and a ready project."""
 
+import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -90,3 +94,29 @@ def make_project(tmp_path: Path, make_project_at: Callable[..., Project]) -> Cal
         return make_project_at(tmp_path / name, **kinds)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def play() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Plays Python code, which finds the words in ``sys.argv``, in a process of its own, and says how it ended.
+
+    It is forked from one that has imported torch already: importing it anew takes longer than most of the tests.
+    """
+    forking = multiprocessing.get_context("forkserver")
+    forking.set_forkserver_preload(["napari_medaka_kd.workflow.rounds", "torch._dynamo"])
+
+    def play(code: str, *words: object) -> subprocess.CompletedProcess[str]:
+        with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+            streams = Path(folder, "stdout"), Path(folder, "stderr")
+            opened = [
+                f"os.dup2(os.open({str(file)!r}, os.O_CREAT | os.O_WRONLY), {number})"
+                for number, file in enumerate(streams, start=1)
+            ]
+            patch.setattr(sys, "argv", ["-c", *map(str, words)])
+            whole = "\n".join(("import os", *opened, code))
+            process = forking.Process(target=exec, args=(whole, {"__name__": "__main__"}))
+            process.start()
+            process.join()
+            return subprocess.CompletedProcess(words, process.exitcode, *(file.read_text() for file in streams))
+
+    return play

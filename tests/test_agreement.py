@@ -1,10 +1,9 @@
 """Several reviewers: conflicts with both names, and Cohen's kappa that is said only where it means something."""
 
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,7 +128,9 @@ def test_what_is_kept_up_to_date_is_what_is_found_anew(rows: list[tuple[str, Dec
     assert (found.between(), found.by_organ(), found.conflicts) == (anew.between(), anew.by_organ(), anew.conflicts)
 
 
-def test_two_desks_see_their_conflict_and_the_project_knows_it(make_project: Callable[..., Project]) -> None:
+def test_two_desks_see_their_conflict_and_the_project_knows_it(
+    make_project: Callable[..., Project], play: Callable[..., Any]
+) -> None:
     project = make_project()
     ann = Desk(project, "teacher", "ann")
     item, other = ann.queue()[:2]
@@ -139,7 +140,7 @@ def test_two_desks_see_their_conflict_and_the_project_knows_it(make_project: Cal
         "desk = Desk(open_project(Path(sys.argv[1])), 'teacher', 'bob')\n"
         f"desk.judge([{item!r}], 'rejected', ['ragged']); desk.judge([{other!r}], 'accepted')"
     )
-    subprocess.run([sys.executable, "-c", code, str(project.folder)], check=True)
+    assert play(code, project.folder).returncode == 0
     ann.judge([item, other], "accepted")
     assert [word.reviewer for word in ann.proposals[item].disputed] == ["ann", "bob"]
     assert ann.proposals[other].disputed == ()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -442,14 +443,10 @@ sys.stdout.write(str(-left))
 """
 
 
-def run(folder: Path, deadly: int) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", KILLED, str(folder), str(deadly)], check=False, capture_output=True, text=True
-    )
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX's")
-def test_a_commit_that_is_killed_has_happened_wholly_or_not_at_all(project: Project, tmp_path: Path) -> None:
+def test_a_commit_that_is_killed_has_happened_wholly_or_not_at_all(
+    project: Project, tmp_path: Path, play: Callable[..., Any]
+) -> None:
     """Killed before each of four of its writes and removals, and before every one of the last."""
     commit_corner(project, an_item(project, 1))
     before = shown(project)
@@ -459,17 +456,17 @@ def test_a_commit_that_is_killed_has_happened_wholly_or_not_at_all(project: Proj
     after = before.copy()
     after[correction.region] = correction.labels
     whole = copy(project, tmp_path / "whole")
-    done = run(whole.folder, 0)
+    done = play(KILLED, whole.folder, 0)
     assert done.returncode == 0, done.stderr
     deeds = int(done.stdout)
     np.testing.assert_array_equal(shown(whole), after)
     outcomes = []
     for number, deadly in enumerate(sorted({*range(1, deeds, max(1, deeds // 4)), *range(deeds - 6, deeds + 1)})):
         victim = copy(project, tmp_path / f"victim-{number}")
-        assert run(victim.folder, deadly).returncode == -signal.SIGKILL
+        assert play(KILLED, victim.folder, deadly).returncode == -signal.SIGKILL
         outcomes.append(happened(victim, correction, before, after))
         if not outcomes[-1]:
-            assert run(victim.folder, 0).returncode == 0
+            assert play(KILLED, victim.folder, 0).returncode == 0
         np.testing.assert_array_equal(shown(victim), after)
         assert left_over(victim) == []
     assert outcomes == sorted(outcomes)
@@ -505,7 +502,7 @@ def left_over(project: Project) -> list[str]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX's")
-def test_a_stroke_that_was_acknowledged_survives_a_kill(project: Project) -> None:
+def test_a_stroke_that_was_acknowledged_survives_a_kill(project: Project, play: Callable[..., Any]) -> None:
     script = (
         "import os, signal, sys\nfrom pathlib import Path\nfrom napari_medaka_kd.project import open_project\n"
         "from napari_medaka_kd.review import ReviewItem\n"
@@ -515,8 +512,7 @@ def test_a_stroke_that_was_acknowledged_survives_a_kill(project: Project) -> Non
         "painted = crop.labels.copy()\npainted[3] = 0\ncrop.record(painted)\nos.kill(os.getpid(), signal.SIGKILL)\n"
     )
     item = an_item(project)
-    command = [sys.executable, "-c", script, str(project.folder), str(item.organ)]
-    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert play(script, project.folder, item.organ).returncode == -signal.SIGKILL
     correction = begin(project, item)
     assert correction.edited_slices() == (3,)
     assert not correction.labels[3].any()

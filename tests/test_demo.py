@@ -2,8 +2,7 @@
 
 import json
 import signal
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +55,9 @@ def knobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_a_demo_tells_all_that_it_found_and_being_killed_changes_nothing_of_it(knobs: Path, tmp_path: Path) -> None:
+def test_a_demo_tells_all_that_it_found_and_being_killed_changes_nothing_of_it(
+    knobs: Path, tmp_path: Path, play: Callable[..., Any]
+) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = CliRunner().invoke(app, ["demo", "--folder", str(whole), "--settings", str(knobs), "--json"])
     assert done.exit_code == 0, done.stderr
@@ -64,7 +65,8 @@ def test_a_demo_tells_all_that_it_found_and_being_killed_changes_nothing_of_it(k
     told = json.loads(line, parse_constant=pytest.fail)
     check_result(told, whole)
 
-    kill_in_the_middle(killed)
+    ended = play(KILL_ITSELF, killed, TINY.model_dump_json())  # between the verdicts and what follows
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert not (killed / "demo-result.json").exists()
     close_after(killed, reports=9)
     again = CliRunner().invoke(app, ["demo", "--folder", str(killed), "--settings", str(knobs)])
@@ -99,13 +101,6 @@ for _ in demo(folder, settings):
     if any((folder / "project" / "review").glob("*.sqlite")):
         os.kill(os.getpid(), signal.SIGKILL)
 """
-
-
-def kill_in_the_middle(folder: Path) -> None:
-    """Kill a demo in a process of its own between the verdicts and what follows, with no chance to clean up."""
-    command = [sys.executable, "-c", KILL_ITSELF, str(folder), TINY.model_dump_json()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 def close_after(folder: Path, reports: int) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -328,7 +329,9 @@ def test_what_comes_again_looks_as_if_nobody_had_judged_it_until_it_is_judged(pr
     assert Desk(project, "teacher", "bob").proposals[again].decision == "rejected"
 
 
-def test_what_others_say_is_seen_and_only_what_is_new_counts_as_a_change(project: Project, desk: Desk) -> None:
+def test_what_others_say_is_seen_and_only_what_is_new_counts_as_a_change(
+    project: Project, desk: Desk, play: Callable[..., Any]
+) -> None:
     assert not desk.refresh()
     item = desk.queue()[0]
     code = (
@@ -336,7 +339,7 @@ def test_what_others_say_is_seen_and_only_what_is_new_counts_as_a_change(project
         "from napari_medaka_kd.workflow.curate import open_project\n"
         f"Desk(open_project(Path(sys.argv[1])), 'teacher', 'bob').judge([{item!r}], 'rejected')"
     )
-    subprocess.run([sys.executable, "-c", code, str(project.folder)], check=True)
+    assert play(code, project.folder).returncode == 0
     assert desk.refresh()
     assert desk.proposals[item].reviewer == "bob"
     assert not desk.refresh()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,6 +16,9 @@ from napari_medaka_kd.job import drain
 from napari_medaka_kd.project import MANUAL, Case, Project, add_case, create_project, open_project, set_modality
 from napari_medaka_kd.volumes.labels import LabelMap, LabelSchema
 from napari_medaka_kd.volumes.volume import Volume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SCHEMA = LabelSchema.from_ids({1: "eye", 300: "heart"})
 
@@ -205,16 +207,16 @@ def test_a_case_is_not_added_by_two_at_once(project: Project) -> None:
     assert drain(first).id == "x"
 
 
-def test_what_a_killed_process_left_waits_for_a_week_and_the_case_can_be_added(project: Project) -> None:
+def test_what_a_killed_process_left_waits_for_a_week_and_the_case_can_be_added(
+    project: Project, play: Callable[..., Any]
+) -> None:
     script = (
         "import sys, os, signal; sys.path.insert(0, sys.argv[1]); from pathlib import Path\n"
         "from test_project import make_scan, add_case, open_project\n"
         "job = add_case(open_project(Path(sys.argv[2])), *make_scan(), 'x', False); next(job)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
-    here = str(Path(__file__).parent)
-    done = subprocess.run([sys.executable, "-c", script, here, str(project.folder)], check=False)
-    assert done.returncode == -9
+    assert play(script, Path(__file__).parent, project.folder).returncode == -9
     assert leftovers(project) == [".x.partial"]
     assert project.cases == ()
     add(project, "y")

@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-import subprocess
 import sys
 
 import numpy as np
@@ -201,7 +200,7 @@ def test_cancelled_and_asked_again_it_ends_in_the_same_weights(project):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX's")
-def test_killed_and_asked_again_it_ends_in_the_same_weights(project):
+def test_killed_and_asked_again_it_ends_in_the_same_weights(project, play):
     code = (
         "import os, sys, pathlib; from napari_medaka_kd.project import open_project\n"
         "from napari_medaka_kd.settings import DistilSettings; from napari_medaka_kd.workflow.rounds import distil\n"
@@ -209,8 +208,7 @@ def test_killed_and_asked_again_it_ends_in_the_same_weights(project):
         " DistilSettings.model_validate_json(sys.argv[2])):\n"
         "    if progress.doing == 'student' and progress.done == 2: os.kill(os.getpid(), 9)"
     )
-    command = [sys.executable, "-c", code, str(project.folder), LEARN.model_dump_json()]
-    assert subprocess.run(command, check=False, capture_output=True).returncode == -9
+    assert play(code, project.folder, LEARN.model_dump_json()).returncode == -9
     assert project.checkpoints == ()
     assert learned(project, "killed").weights_sha256 == learned(project, "undisturbed").weights_sha256
 

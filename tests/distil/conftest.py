@@ -12,3 +12,10 @@ def toy():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def killed(toy, play):
+    """Plays a training of ``toy`` that is to kill itself, in a process of its own; the exit code, minus the signal."""
+    program = f"import runpy; runpy.run_path({toy.__file__!r}, run_name='__main__')"
+    return lambda *words: play(program, *words).returncode

@@ -1,6 +1,5 @@
 """A training may be killed between any two steps, or while it saves: it ends in the same bits."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -61,14 +60,13 @@ def test_a_training_cancelled_again_and_again_ends_in_the_same_bits(toy, uninter
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX's")
 @pytest.mark.parametrize(
-    ("kind", "death"),
+    "death",
     # Two fsyncs a save: of the file and of its folder. The third is in the middle of the second save.
-    [("supervise", ("step", "3")), ("self_training", ("fsync", "3"))],
+    [("supervise", "step", 3), ("self_training", "fsync", 3)],
 )
-def test_a_training_that_is_killed_ends_in_the_same_bits(toy, uninterrupted, tmp_path, kind, death):
-    command = [sys.executable, toy.__file__, kind, str(tmp_path), "2", *death]
-    killed = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert killed.returncode == -9, killed.stderr
+def test_a_training_that_is_killed_ends_in_the_same_bits(toy, killed, uninterrupted, tmp_path, death):
+    kind, event, number = death
+    assert killed(kind, tmp_path, 2, event, number) == -9
     network, job = toy.KINDS[kind](tmp_path, STEPS, 2)
     assert next(job).done == 2
     drain(job)

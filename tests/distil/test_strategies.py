@@ -1,6 +1,5 @@
 """What every strategy shows that learns from scans and labels alone: it learns, and a death changes no bit."""
 
-import subprocess
 import sys
 
 import numpy as np
@@ -72,10 +71,8 @@ def test_a_study_cancelled_after_any_report_ends_in_the_same_bits(toy, uninterru
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX's")
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_study_that_is_killed_ends_in_the_same_bits(toy, uninterrupted, tmp_path, name):
-    command = [sys.executable, toy.__file__, name, str(tmp_path), "1", "fsync", "5", str(STEPS)]
-    killed = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert killed.returncode == -9, killed.stderr
+def test_a_study_that_is_killed_ends_in_the_same_bits(toy, killed, uninterrupted, tmp_path, name):
+    assert killed(name, tmp_path, 1, "fsync", 5, STEPS) == -9
     student, job = toy.KINDS[name](tmp_path, STEPS, 1)
     drain(job)
     assert toy.alike(student, uninterrupted[name][0])

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -84,10 +82,9 @@ for number, report in enumerate(convert(Path(sys.argv[1]), Path(sys.argv[2]))):
 """
 
 
-def test_killed_it_goes_on_where_it_was_to_the_same_bytes(stack, whole, tmp_path):
+def test_killed_it_goes_on_where_it_was_to_the_same_bytes(stack, whole, tmp_path, play):
     target = tmp_path / "fish.ome.zarr"
-    command = [sys.executable, "-c", KILLED, str(stack), str(target), "5"]
-    assert subprocess.run(command, check=False).returncode == -9
+    assert play(KILLED, stack, target, 5).returncode == -9
     assert not target.exists()
     kept = content(tmp_path / "fish.ome.zarr.partial")
     reports = []

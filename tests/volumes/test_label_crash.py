@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
 import sys
 
 import numpy as np
@@ -51,11 +50,6 @@ sys.stdout.write(str(-left))
 """
 
 
-def run(store, deadly_fsync):
-    command = [sys.executable, "-c", RUN, str(store), str(deadly_fsync)]
-    return subprocess.run(command, check=False, capture_output=True, text=True)
-
-
 def tree(folder):
     """Every file below ``folder`` with its bytes, but for the ledger, which tells in how many goes it was written."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".ledger")
@@ -70,27 +64,27 @@ def scan(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(scan):
+def uninterrupted(scan, play):
     """(the complete store, how many fsyncs it took)."""
     store = scan.with_name("whole.ome.zarr")
     shutil.copytree(scan, store)
-    done = run(store, 0)
+    done = play(RUN, store, 0)
     assert done.returncode == 0, done.stderr
     return store, int(done.stdout)
 
 
 @pytest.mark.parametrize("share", [0.02, 0.2, 0.5, 0.8, 0.97, 1.0])
-def test_a_killed_run_resumes_to_the_same_bytes(scan, uninterrupted, tmp_path, share):
+def test_a_killed_run_resumes_to_the_same_bytes(scan, uninterrupted, tmp_path, play, share):
     whole, fsyncs = uninterrupted
     store = tmp_path / "a.ome.zarr"
     shutil.copytree(scan, store)
-    killed = run(store, max(int(share * fsyncs), 1))
+    killed = play(RUN, store, max(int(share * fsyncs), 1))
     assert killed.returncode == -signal.SIGKILL
     if label_names(store):
         labels = open_saved_labels(store, "teacher", SCHEMA).volume.read()
         np.testing.assert_array_equal(labels, open_saved_labels(whole, "teacher", SCHEMA).volume.read())
     else:
-        resumed = run(store, 0)
+        resumed = play(RUN, store, 0)
         assert resumed.returncode == 0, resumed.stderr
         assert int(resumed.stdout) < fsyncs or share < 0.3
     assert tree(store / "labels" / "teacher.1") == tree(whole / "labels" / "teacher.1")
@@ -106,13 +100,13 @@ FULL_DISK = (
 )
 
 
-def test_a_disk_that_fills_up_says_so_lists_nothing_and_can_be_resumed(scan, tmp_path):
+def test_a_disk_that_fills_up_says_so_lists_nothing_and_can_be_resumed(scan, tmp_path, play):
     store = tmp_path / "a.ome.zarr"
     shutil.copytree(scan, store)
-    full = subprocess.run([sys.executable, "-c", FULL_DISK, str(store)], check=False, capture_output=True, text=True)
+    full = play(FULL_DISK, store)
     assert full.returncode == 1
     assert "UserError: The disk did not take what was written" in full.stderr
     assert label_names(store) == ()
-    assert run(store, 0).returncode == 0
+    assert play(RUN, store, 0).returncode == 0
     assert os.listdir(store / "labels" / "teacher.1" / "0" / "c")
     assert begin_labels(store, "teacher", SCHEMA, "f", [Extra("uncertainty")]).name == "teacher.2"

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections import namedtuple
 
 import numpy as np
@@ -160,9 +158,8 @@ except UserError as error:
 
 
 @pytest.mark.parametrize("limit", [100, 2000, 200_000])
-def test_a_disk_that_fills_up_midway_leaves_nothing(tmp_path, limit):
-    command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "a.ome.zarr"), str(limit)]
-    child = subprocess.run(command, check=False, capture_output=True, text=True)
+def test_a_disk_that_fills_up_midway_leaves_nothing(tmp_path, play, limit):
+    child = play(FULL_DISK, tmp_path / "a.ome.zarr", limit)
     assert child.returncode == 7, child.stderr
     assert "disk" in child.stdout
     assert "Traceback" not in child.stderr
