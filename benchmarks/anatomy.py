@@ -20,10 +20,10 @@ import numpy.typing as npt
 from scipy import ndimage
 from table import print_table, say_json
 
+from napari_medaka_kd.demo_settings import PhantomSettings
 from napari_medaka_kd.quality.anatomy import Anatomy
 from napari_medaka_kd.quality.facts import look_at
 from napari_medaka_kd.quality.rules import Rules, default_text, guessed_pairs, resolve
-from napari_medaka_kd.settings import PhantomSettings
 from napari_medaka_kd.volumes.labels import LabelSchema
 from napari_medaka_kd.volumes.phantom import MEDAKA, phantom_animal
 

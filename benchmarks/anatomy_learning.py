@@ -18,13 +18,13 @@ import numpy as np
 import numpy.typing as npt
 from table import print_table, say_json
 
+from napari_medaka_kd.demo_settings import DemoSettings
 from napari_medaka_kd.project import open_project
 from napari_medaka_kd.quality.anatomy import ANATOMY
 from napari_medaka_kd.quality.classifier import Examples, auroc, fit_classifier
 from napari_medaka_kd.quality.evidence import PRIOR, columns, overlaps
 from napari_medaka_kd.quality.quality import Quality
 from napari_medaka_kd.review import Decision, ReviewItem, decision_for, fold, read_verdicts
-from napari_medaka_kd.settings import DemoSettings
 from napari_medaka_kd.volumes.phantom import MEDAKA, phantom_animal
 from napari_medaka_kd.workflow.sample import animals
 from napari_medaka_kd.workflow.trusting import scored

@@ -9,17 +9,16 @@ import numpy as np
 from quality_sets import brain_scans, hippocampus_scans
 from scipy import ndimage
 
+from napari_medaka_kd.demo_settings import PhantomSettings, TrialSettings
 from napari_medaka_kd.settings import (
     AugmentSettings,
     DistilSettings,
     FitSettings,
     NetworkSettings,
     PatchSettings,
-    PhantomSettings,
     QualitySettings,
     SelfTrainingSettings,
     TrainSettings,
-    TrialSettings,
 )
 from napari_medaka_kd.volumes.beamline import BEAMLINE_A, BEAMLINE_B, degraded
 from napari_medaka_kd.volumes.body import find_body
@@ -34,7 +33,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from quality_sets import Animals
 
-    from napari_medaka_kd.settings import BeamlineSettings, Triple
+    from napari_medaka_kd.demo_settings import BeamlineSettings
+    from napari_medaka_kd.settings import Triple
     from napari_medaka_kd.volumes.labels import LabelSchema
 
     Image = npt.NDArray[np.float32]

@@ -17,8 +17,8 @@ from table import in_points, print_table, say_json
 
 from napari_medaka_kd.console import play
 from napari_medaka_kd.demo import ARMS, demo
+from napari_medaka_kd.demo_settings import DemoSettings
 from napari_medaka_kd.report import difference
-from napari_medaka_kd.settings import DemoSettings
 from napari_medaka_kd.turns import knobs
 
 

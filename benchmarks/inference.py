@@ -24,8 +24,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 from table import print_table, say_json
 
+from napari_medaka_kd.demo_settings import PhantomSettings
 from napari_medaka_kd.job import drain
-from napari_medaka_kd.settings import FitSettings, NetworkSettings, PatchSettings, PhantomSettings, TrainSettings
+from napari_medaka_kd.settings import FitSettings, NetworkSettings, PatchSettings, TrainSettings
 from napari_medaka_kd.volumes.body import Body, find_body
 from napari_medaka_kd.volumes.open import open_volume
 from napari_medaka_kd.volumes.phantom import MEDAKA, phantom_animal

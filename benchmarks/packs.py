@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from table import print_table, say_json
 
+from napari_medaka_kd.demo_settings import PhantomSettings
 from napari_medaka_kd.job import drain
 from napari_medaka_kd.project import Project, add_case, create_project
 from napari_medaka_kd.quality.quality import QualityScore
 from napari_medaka_kd.quality.record import Record, save_record
 from napari_medaka_kd.review import read_verdicts
-from napari_medaka_kd.settings import PhantomSettings
 from napari_medaka_kd.volumes.label_extras import Extra
 from napari_medaka_kd.volumes.label_store import begin_labels
 from napari_medaka_kd.volumes.phantom import MEDAKA, phantom_animal

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_medaka_kd.demo_settings import DemoSettings
 from napari_medaka_kd.settings import (
     AugmentSettings,
-    DemoSettings,
     DistilSettings,
     FitSettings,
     NetworkSettings,

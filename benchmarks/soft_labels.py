@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from table import print_table, say_json
 from torch import Tensor, nn
 
+from napari_medaka_kd.demo_settings import PhantomSettings
 from napari_medaka_kd.distil import augment
 from napari_medaka_kd.distil.batches import Diet, Source
 from napari_medaka_kd.distil.losses import soften
@@ -33,14 +34,7 @@ from napari_medaka_kd.networks.checkpoint import Checkpoint
 from napari_medaka_kd.networks.inputs import encode
 from napari_medaka_kd.segment.run import segment
 from napari_medaka_kd.segment.segmenter import Segmenter
-from napari_medaka_kd.settings import (
-    AugmentSettings,
-    FitSettings,
-    NetworkSettings,
-    PatchSettings,
-    PhantomSettings,
-    SegmentSettings,
-)
+from napari_medaka_kd.settings import AugmentSettings, FitSettings, NetworkSettings, PatchSettings, SegmentSettings
 from napari_medaka_kd.volumes.body import find_body
 from napari_medaka_kd.volumes.channels import open_channels
 from napari_medaka_kd.volumes.phantom import MEDAKA, phantom_animal

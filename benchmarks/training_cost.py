@@ -21,6 +21,7 @@ import torch
 from table import print_table, say_json
 from torch import nn
 
+from napari_medaka_kd.demo_settings import PhantomSettings
 from napari_medaka_kd.distil import fit as loop
 from napari_medaka_kd.distil.ahead import made_ahead
 from napari_medaka_kd.distil.batches import Diet, Source, class_balance
@@ -29,14 +30,7 @@ from napari_medaka_kd.distil.step import one_cycle
 from napari_medaka_kd.distil.strategies.self_training import SelfTrainingLoss
 from napari_medaka_kd.networks.build import build
 from napari_medaka_kd.networks.device import choose_device, choose_precision
-from napari_medaka_kd.settings import (
-    AugmentSettings,
-    FitSettings,
-    NetworkSettings,
-    PatchSettings,
-    PhantomSettings,
-    SelfTrainingSettings,
-)
+from napari_medaka_kd.settings import AugmentSettings, FitSettings, NetworkSettings, PatchSettings, SelfTrainingSettings
 from napari_medaka_kd.volumes.body import find_body
 from napari_medaka_kd.volumes.phantom import phantom_animal
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from napari_medaka_kd.demo_settings import PhantomSettings
 from napari_medaka_kd.job import drain
 from napari_medaka_kd.project import Project, add_case, create_project
 from napari_medaka_kd.quality.quality import QualityScore
 from napari_medaka_kd.quality.record import Record, save_record
-from napari_medaka_kd.settings import PhantomSettings
 from napari_medaka_kd.volumes.label_extras import Extra
 from napari_medaka_kd.volumes.label_store import begin_labels, generation
 from napari_medaka_kd.volumes.phantom import MEDAKA, phantom_animal

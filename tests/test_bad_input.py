@@ -17,9 +17,10 @@ import tifffile
 from typer.testing import CliRunner
 
 from napari_medaka_kd.cli import app
+from napari_medaka_kd.demo_settings import PhantomSettings
 from napari_medaka_kd.networks.build import build
 from napari_medaka_kd.networks.checkpoint import Checkpoint
-from napari_medaka_kd.settings import NetworkSettings, PhantomSettings
+from napari_medaka_kd.settings import NetworkSettings
 from napari_medaka_kd.volumes.labels import LabelSchema
 from napari_medaka_kd.volumes.phantom import MEDAKA, phantom_animal
 

@@ -14,9 +14,9 @@ import tifffile
 from typer.testing import CliRunner
 
 from napari_medaka_kd.cli import app
+from napari_medaka_kd.demo_settings import PhantomSettings
 from napari_medaka_kd.job import drain
 from napari_medaka_kd.project import open_project
-from napari_medaka_kd.settings import PhantomSettings
 from napari_medaka_kd.volumes.open import open_volume
 from napari_medaka_kd.volumes.phantom import MEDAKA, phantom_animal
 from napari_medaka_kd.volumes.save import save_volume

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from napari_medaka_kd.cli import app
 from napari_medaka_kd.demo import ARMS, animals, demo
+from napari_medaka_kd.demo_settings import DemoSettings
 from napari_medaka_kd.project import open_project
 from napari_medaka_kd.review import read_verdicts
 from napari_medaka_kd.settings import (
-    DemoSettings,
     DistilSettings,
     FitSettings,
     NetworkSettings,
@@ -95,7 +95,7 @@ def check_result(told: Any, folder: Path) -> None:
 KILL_ITSELF = """
 import os, pathlib, signal, sys
 from napari_medaka_kd.demo import demo
-from napari_medaka_kd.settings import DemoSettings
+from napari_medaka_kd.demo_settings import DemoSettings
 folder, settings = pathlib.Path(sys.argv[1]), DemoSettings.model_validate_json(sys.argv[2])
 for _ in demo(folder, settings):
     if any((folder / "project" / "review").glob("*.sqlite")):

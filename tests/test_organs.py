@@ -8,11 +8,11 @@ import tifffile
 from typer.testing import CliRunner
 
 from napari_medaka_kd.cli import app
+from napari_medaka_kd.demo_settings import PhantomSettings
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import drain
 from napari_medaka_kd.project import MANUAL, create_project, open_project
 from napari_medaka_kd.quality.facts import look_at
-from napari_medaka_kd.settings import PhantomSettings
 from napari_medaka_kd.volumes.lazy import DiskArray
 from napari_medaka_kd.volumes.phantom import MEDAKA, phantom_animal
 from napari_medaka_kd.volumes.volume import Volume

@@ -19,13 +19,13 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_medaka_kd.demo_settings import PhantomSettings
 from napari_medaka_kd.errors import InvalidVolume, UserError
 from napari_medaka_kd.job import drain
 from napari_medaka_kd.project import Project, add_case, create_project, open_project
 from napari_medaka_kd.quality.quality import QualityScore
 from napari_medaka_kd.quality.record import FILE, Record, save_record
 from napari_medaka_kd.review import Decision, ReviewItem, VerdictLog, fold, read_verdicts
-from napari_medaka_kd.settings import PhantomSettings
 from napari_medaka_kd.volumes.label_extras import Extra
 from napari_medaka_kd.volumes.label_store import begin_labels, open_uncertainty
 from napari_medaka_kd.volumes.phantom import MEDAKA, phantom_animal

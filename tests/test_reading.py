@@ -17,12 +17,12 @@ from napari.layers import Image, Labels
 from napari.utils.notifications import notification_manager
 from npe2 import PluginManager
 
+from napari_medaka_kd.demo_settings import PhantomSettings
 from napari_medaka_kd.errors import InvalidVolume, UserError
 from napari_medaka_kd.exchange.reading import read_scan, read_store
 from napari_medaka_kd.gui.projects import read_project
 from napari_medaka_kd.job import drain
 from napari_medaka_kd.project import Project
-from napari_medaka_kd.settings import PhantomSettings
 from napari_medaka_kd.volumes.label_extras import Extra
 from napari_medaka_kd.volumes.label_store import begin_labels, save_labels
 from napari_medaka_kd.volumes.phantom import MEDAKA, phantom_animal

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import trapezoid
 
+from napari_medaka_kd.demo_settings import DemoSettings
 from napari_medaka_kd.report import Arm, Picture, QualityCurve, Report, difference, roc, write_report
-from napari_medaka_kd.settings import DemoSettings
 from napari_medaka_kd.volumes.labels import LabelSchema
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}

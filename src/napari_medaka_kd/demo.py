@@ -13,7 +13,7 @@ from .errors import UserError
 from .job import Job, Progress
 from .project import Project, add_case, create_project, open_project
 from .report import plain, write_report
-from .settings import DemoSettings, SegmentSettings
+from .settings import SegmentSettings
 from .trial import CONTROL, STUDENTS, TEACHER, Trial, control_settings
 from .volumes.atomic import replace_file
 from .volumes.phantom import MEDAKA, PhantomAnimal, phantom_animal
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     import numpy.typing as npt
+
+    from .demo_settings import DemoSettings
 
 #: What is compared, in the order of the report.
 ARMS = {TEACHER: "teacher", CONTROL: "labels only, the student's compute"} | STUDENTS

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from .demo_settings import DemoSettings
     from .project import Project
-    from .settings import DemoSettings
 
 #: Which label maps the pictures show, by title.
 MAPS = {"truth": "manual", "teacher": "teacher", "control": "control", "student": "qc_kd"}

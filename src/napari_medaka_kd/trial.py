@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from .demo_settings import TrialSettings
     from .job import Job
     from .project import Project
-    from .settings import TrialSettings
 
 TEACHER, CONTROL = "teacher", "control"
 

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from qtpy.QtWidgets import QCheckBox, QComboBox, QSpinBox
 
+from napari_medaka_kd.demo_settings import BeamlineSettings
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.gui.form import SettingsForm
 from napari_medaka_kd.settings import (
-    BeamlineSettings,
     DistilSettings,
     NetworkSettings,
     QualitySettings,

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QApplication
 
+from napari_medaka_kd.demo_settings import PhantomSettings
 from napari_medaka_kd.gui.dock import MedakaDock
 from napari_medaka_kd.job import drain
 from napari_medaka_kd.project import Project
-from napari_medaka_kd.settings import PhantomSettings
 from napari_medaka_kd.volumes.label_store import save_labels
 from napari_medaka_kd.volumes.labels import LabelMap, LabelSchema
 from napari_medaka_kd.volumes.phantom import phantom_animal

@@ -15,6 +15,7 @@ from qtpy.QtCore import QModelIndex, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QWidget
 
+from napari_medaka_kd.demo_settings import PhantomSettings
 from napari_medaka_kd.gui.keys import KEYS
 from napari_medaka_kd.gui.panels.review import ReviewPanel
 from napari_medaka_kd.gui.remembered import Remembered
@@ -24,7 +25,6 @@ from napari_medaka_kd.project import Project, add_case, create_project
 from napari_medaka_kd.quality.quality import QualityScore
 from napari_medaka_kd.quality.record import Record, save_record
 from napari_medaka_kd.review import Order, read_verdicts
-from napari_medaka_kd.settings import PhantomSettings
 from napari_medaka_kd.volumes.label_store import begin_labels, generation
 from napari_medaka_kd.volumes.labels import LabelSchema
 from napari_medaka_kd.volumes.phantom import phantom_animal

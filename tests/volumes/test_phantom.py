@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_medaka_kd.settings import BeamlineSettings, PhantomSettings
+from napari_medaka_kd.demo_settings import BeamlineSettings, PhantomSettings
 from napari_medaka_kd.volumes.beamline import BEAMLINE_A, BEAMLINE_B, degraded, hashed_normal
 from napari_medaka_kd.volumes.body import find_body
 from napari_medaka_kd.volumes.phantom import MEDAKA, PhantomAnimal, phantom_animal

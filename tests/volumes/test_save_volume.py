@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_medaka_kd.demo_settings import PhantomSettings
 from napari_medaka_kd.errors import InvalidVolume, UserError
 from napari_medaka_kd.job import drain
-from napari_medaka_kd.settings import PhantomSettings
 from napari_medaka_kd.volumes import save as save_module
 from napari_medaka_kd.volumes.lazy import DiskArray
 from napari_medaka_kd.volumes.open import open_volume

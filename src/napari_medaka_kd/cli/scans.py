@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from napari_medaka_kd.console import plain_failures, play, say
-from napari_medaka_kd.settings import DemoSettings
+from napari_medaka_kd.demo_settings import DemoSettings
 from napari_medaka_kd.turns import knobs, listed
 
 from .app import SCAN, Json, ProjectFolder, SettingsFile, Turns, VoxelSize, app

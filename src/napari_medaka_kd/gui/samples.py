@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_medaka_kd.demo_settings import PhantomSettings
 from napari_medaka_kd.exchange.looks import Grid, colour_ids, name_ids, schema_legend
-from napari_medaka_kd.settings import PhantomSettings
 from napari_medaka_kd.volumes.phantom import phantom_animal
 
 if TYPE_CHECKING:

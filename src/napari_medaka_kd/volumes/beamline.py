@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from napari_medaka_kd.settings import BeamlineSettings
+from napari_medaka_kd.demo_settings import BeamlineSettings
 
 from .anatomy import TISSUES
 from .volume import Region, Shape, extent

@@ -24,7 +24,7 @@ from .volume import Region, Volume, extent
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_medaka_kd.settings import PhantomSettings
+    from napari_medaka_kd.demo_settings import PhantomSettings
 
 __all__ = ["BEAMLINE_A", "BEAMLINE_B", "MEDAKA", "PhantomAnimal", "degraded", "phantom_animal"]
 

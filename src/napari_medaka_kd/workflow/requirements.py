@@ -121,7 +121,11 @@ def advise(found: Census) -> Advice:
         return Advice()
     if not missing(MutualSettings(), found):
         counts = " and ".join(f"{count} in {name}" for name, count in sorted(named.items()))
-        return Advice("mutual", f"Two modalities have labels, {counts}: mutual lets the richer one help the other.")
+        return Advice(
+            "mutual",
+            f"Two modalities have labels, {counts}: mutual lets the richer one help the other; hold it against a "
+            "teacher of both, which may do as well.",
+        )
     if not found.unlabelled:
         return Advice(
             "shape_intensity",
@@ -130,8 +134,9 @@ def advise(found: Census) -> Advice:
     if found.labelled == 1 and found.unlabelled >= _ONE_ATLAS:
         return Advice(
             "reconstruction",
-            f"One animal has labels and {found.unlabelled} have none: reconstruction warps the one onto the others; "
-            "with verdicts on a teacher's proposals, self_training.",
+            f"One animal has labels and {found.unlabelled} have none: reconstruction learns from the one, warped onto "
+            "the others; where all lie alike, the warped labels themselves are better (medaka-kd propagate); with "
+            "verdicts on a teacher's proposals, self_training.",
         )
     return Advice(
         "self_training",

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tomli_w
 
+from napari_medaka_kd.demo_settings import DemoSettings, PhantomSettings
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import Job, Progress, drain
 from napari_medaka_kd.project import FILE, Project, add_case, create_project, open_project
-from napari_medaka_kd.settings import DemoSettings, PhantomSettings
 from napari_medaka_kd.turns import FILE as KNOBS
 from napari_medaka_kd.volumes.atomic import replace_file
 from napari_medaka_kd.volumes.beamline import BEAMLINE_A, BEAMLINE_B, degraded
