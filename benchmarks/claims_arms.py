@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from claims_data import brains, fish_elsewhere, hippocampi, phantom, shifted, small_fish, twin
+from claims_data import brains, fish_elsewhere, hippocampi, other_scanners, phantom, shifted, small_fish, twin
 from claims_heads import heads, landmarks_and_volumes
 
 from napari_medaka_kd.job import drain
@@ -168,6 +168,7 @@ SELF_TRAINING = Claim(
     data={
         "phantom": partial(phantom, labelled=1),
         "phantom-same": partial(phantom, labelled=1, shifted=False),
+        "phantom-elsewhere": fish_elsewhere,
         "phantom-spoiled": partial(phantom, labelled=1, spoiled=10),
         "hippocampi": partial(hippocampi, labelled=5),
         "brains": partial(brains, labelled=1),
@@ -208,6 +209,7 @@ SHAPE_INTENSITY = Claim(
             hippocampi(data, seed, labelled=20, steps=600, augment=AugmentSettings(rotation=10, scaling=0.1))
         ),
         "phantom": lambda data, seed: shifted(small_fish(seed, [BEAMLINE_A] * 14, 8, 0, steps=800)),
+        "phantom-longer": lambda data, seed: shifted(small_fish(seed, [BEAMLINE_A] * 22, 14, 0, steps=2400)),
     },
     arms={
         "U-Net": lambda study, name: study.train(name, augment=_shape_only(study.plain.augment)),
@@ -321,7 +323,11 @@ def _atlas(**knobs: Any) -> Make:
 
 
 RECONSTRUCTION = Claim(
-    data={"brains": partial(brains, labelled=1, steps=800), "heads": heads},
+    data={
+        "brains": partial(brains, labelled=1, steps=800),
+        "heads": heads,
+        "phantom": partial(phantom, labelled=1),
+    },
     arms={
         "atlas only": supervised(),
         "atlas, random deformations": _atlas(warps="random", hint_weight=0.0),
@@ -345,6 +351,15 @@ GUIDED: dict[str, dict[str, Any]] = {
     "MGD": {"mining_weight": 0.0},
     "PSM and MGD": {},
 }
+#: The same of students that begin with what labels taught.
+BEGUN: dict[str, dict[str, Any]] = {
+    f"{title}, begun with labels": knobs
+    for title, knobs in {
+        "control": {"weight": 0.0},
+        **{title: {"weight": 5.0} | GUIDED[title] for title in ("plain mean teacher", "random mining", "PSM")},
+        "PSM and MGD": {"weight": 1.0},
+    }.items()
+}
 
 
 def _continued(**knobs: Any) -> Make:
@@ -362,16 +377,15 @@ MEAN_TEACHER = Claim(
     data={
         "phantom-elsewhere": fish_elsewhere,
         "hippocampi": partial(hippocampi, labelled=4),
+        "hippocampi-elsewhere": lambda data, seed: other_scanners(hippocampi(data, seed, labelled=4)),
         "phantom": lambda data, seed: small_fish(seed, [BEAMLINE_A] * 24, 2, 14, steps=1200),
     },
     arms={
         "supervised": supervised(),
         **{title: student(MeanTeacherSettings(**knobs)) for title, knobs in GUIDED.items()},
-        "control, begun with labels": _continued(weight=0.0),
-        **{f"{title}, begun with labels": _continued(weight=5.0, **GUIDED[title]) for title in list(GUIDED)[:3]},
-        "PSM and MGD, begun with labels": _continued(weight=1.0),
+        **{title: _continued(**knobs) for title, knobs in BEGUN.items()},
     },
-    references=("supervised", "plain mean teacher", "random mining", "control, begun with labels"),
+    references=("supervised", "plain mean teacher", "random mining", *list(BEGUN)[:3]),
 )
 
 CLAIMS: dict[str, Claim] = {

@@ -186,6 +186,17 @@ def shifted(material: Material) -> Material:
     return replace(material, tests=tests)
 
 
+def other_scanners(material: Material) -> Material:
+    """``material`` whose animals without labels, and those tested, were each scanned in another way, by less."""
+    rng = np.random.default_rng((material.trial.seed, 7))
+
+    def elsewhere(animals: Animals) -> Animals:
+        return {case: (_shift(volume, _elsewhere, rng), labels) for case, (volume, labels) in animals.items()}
+
+    (tested,) = map(elsewhere, material.tests.values())
+    return replace(material, unlabelled=elsewhere(material.unlabelled), tests={"other scanners": tested})
+
+
 def twin(volume: Volume) -> Volume:
     """``volume`` in another modality: bright is dark and dark is bright, along a curve."""
     low, high = find_body(volume).window
@@ -214,6 +225,14 @@ def _shift(volume: Volume, shift: Callable[[Image, np.random.Generator], Image],
     low, high = find_body(volume).window
     image = (volume.read().astype(np.float32) - low) / (high - low)
     return Volume((shift(image, rng).astype(np.float32),), volume.voxel_size, volume.name)
+
+
+def _elsewhere(image: Image, rng: np.random.Generator) -> Image:
+    """Another curve of greys, unevenly lit, blurred and noisy, each by up to so much."""
+    bent = np.sign(image) * np.abs(image) ** np.float32(np.exp(rng.uniform(-0.5, 0.5)))
+    blurred = ndimage.gaussian_filter(_bias_field(bent, rng), rng.uniform(0, 1))
+    noisy: Image = blurred + rng.normal(0, rng.uniform(0, 0.1), image.shape).astype(np.float32)
+    return noisy
 
 
 def _gamma(image: Image, rng: np.random.Generator) -> Image:

@@ -10,7 +10,7 @@ played and shown as every claim is, see ``claims.py``.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).parent))
 from claims import main
-from claims_arms import CLAIMS, GUIDED, Claim, student
+from claims_arms import BEGUN, CLAIMS, GUIDED, Claim, Study, student
 from claims_data import Material, trial_settings
 
 from napari_medaka_kd.job import drain
@@ -52,10 +52,11 @@ FIGURES = {"AJI": "aji", "AP50": "ap50", "mean AP": "ap"}
 
 @dataclass(frozen=True)
 class Scene:
-    """How many pixels wide and high a scene is, and how many nuclei lie in it."""
+    """How many pixels wide and high a scene is, how many nuclei lie in it, and whether a worse microscope saw it."""
 
     side: int
     count: int
+    worse: bool = False
 
 
 LARGE, SMALL = Scene(128, 22), Scene(64, 6)
@@ -64,7 +65,8 @@ LARGE, SMALL = Scene(128, 22), Scene(64, 6)
 def nuclei(data: Path, seed: int, looks: Scene = LARGE, steps: int = 1800, all_labelled: bool = False) -> Material:
     """Two labelled scenes, eighteen without labels and eight to test on, of nuclei that the others do not have.
 
-    A scene is a slice; a case has several. ``all_labelled``: the eighteen have labels, too.
+    A scene is a slice; a case has several. ``all_labelled``: the eighteen have labels, too. The labelled two
+    come from the good microscope always, a worse one is another for each scene.
     """
     import tifffile
 
@@ -84,7 +86,7 @@ def nuclei(data: Path, seed: int, looks: Scene = LARGE, steps: int = 1800, all_l
         steps=steps,
     )
     draw = partial(scan, looks, ground=ground, rng=rng)
-    known: dict[str, Any] = {"labelled": draw(few, scenes=_LABELLED)}
+    known: dict[str, Any] = {"labelled": scan(replace(looks, worse=False), few, ground, _LABELLED, rng)}
     bare: dict[str, Any] = {"bare": draw(many, scenes=_BARE)}
     tests: dict[str, Any] = {f"scenes{number}": draw(tested, scenes=2) for number in range(_TESTED // 2)}
     parts = (known | bare, {}) if all_labelled else (known, bare)
@@ -112,7 +114,7 @@ def scan(
     things: list[Instance] = []
     for z in range(scenes):
         page, masks = scene(looks, pool, ground, rng)
-        pages.append(page)
+        pages.append(worsened(page, rng) if looks.worse else page)
         things += [thing for mask in masks if (thing := instance(mask[None], (z, 0, 0))) is not None]
     image = np.stack(pages).clip(0, 65_535).round().astype(np.uint16)
     return Volume((image,), (1.0, 1.0, 1.0), "nuclei"), Drawn(None, things)
@@ -145,6 +147,18 @@ def scene(
     return page, masks
 
 
+def worsened(page: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """``page`` (y, x) as a worse microscope has it: dim by up to two thirds, blurred by up to 1.5 pixels, noisy."""
+    from scipy import ndimage
+
+    ground, bright = np.median(page), np.percentile(page, 95)
+    dim = ground + (page - ground) * rng.uniform(1 / 3, 1)
+    blurred = ndimage.gaussian_filter(dim, rng.uniform(0, 1.5))
+    noise = rng.normal(0, rng.uniform(0, 0.15) * (bright - ground), page.shape)
+    worse: npt.NDArray[np.float32] = (blurred + noise).astype(np.float32)
+    return worse
+
+
 def turned(nucleus: Nucleus, rng: np.random.Generator) -> Nucleus:
     """By a quarter turn or some, and perhaps mirrored: no pixel is made up."""
     quarters, mirrored = int(rng.integers(4)), bool(rng.integers(2))
@@ -163,11 +177,24 @@ def _arm(**knobs: Any) -> Any:
     return student(MeanTeacherSettings(instances=True, unlabelled=4, **knobs))
 
 
+def _continued(**knobs: Any) -> Any:
+    """Begun with what labels taught."""
+
+    def make(study: Study, name: str) -> None:
+        if "labels" not in study.project.checkpoints:
+            _arm(weight=0.0)(study, "labels")
+        study.distil(name, MeanTeacherSettings(instances=True, unlabelled=4, **knobs), teacher="labels")
+
+    return make
+
+
 DATA: dict[str, Callable[[Path, int], Material]] = {
     "nuclei": nuclei,
     "nuclei-all": partial(nuclei, all_labelled=True),
     "few-nuclei": partial(nuclei, looks=SMALL),
     "few-nuclei-all": partial(nuclei, looks=SMALL, all_labelled=True),
+    "nuclei-elsewhere": partial(nuclei, looks=replace(LARGE, worse=True)),
+    "few-nuclei-elsewhere": partial(nuclei, looks=replace(SMALL, worse=True)),
     "nuclei-short": partial(nuclei, steps=3),
 }
 INSTANCES = Claim(
@@ -175,6 +202,7 @@ INSTANCES = Claim(
     arms={
         "supervised": _arm(weight=0),
         **{title: _arm(**knobs) for title, knobs in GUIDED.items()},
+        **{title: _continued(**knobs) for title, knobs in BEGUN.items()},
     },
     references=("supervised", "plain mean teacher", "random mining"),
     figures=dict.fromkeys(DATA, judged),

@@ -276,13 +276,10 @@ class DistilPanel(QWidget):
             self._progress.addWidget(widget)
         self._folds: dict[str, tuple[SettingsForm, QCollapsible]] = {}
         rows = QFormLayout()
-        for title, widget in (
-            ("Teacher", self.teacher),
-            ("Strategy", self.strategy),
-            ("", self.advice),
-            ("Name", self.name),
-        ):
-            rows.addRow(title, widget)
+        rows.addRow("Teacher", self.teacher)
+        rows.addRow("Strategy", self.strategy)
+        rows.addRow(self.advice)
+        rows.addRow("Name", self.name)
         inner = QVBoxLayout(self.work)
         inner.setContentsMargins(0, 0, 0, 0)
         for widget in (self.sentence, self.table, self.warnings, self.review):
