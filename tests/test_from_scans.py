@@ -158,6 +158,13 @@ def test_what_is_missing_depends_on_the_modalities_that_are_named(two_modalities
     )
 
 
+def test_those_of_a_named_modality_that_has_no_labels_are_strangers(two_modalities):
+    assert census(two_modalities).strangers == 0
+    for modality, strangers in (("mri", 1), ("", 0)):
+        set_modality(two_modalities.case("wild"), modality)
+        assert census(two_modalities).strangers == strangers
+
+
 def test_other_strategies_learn_from_all_modalities_as_before(two_modalities):
     card = drain(distil(two_modalities, "student", "", DISTIL))
     assert card.trained_on == ("lab", "one", "plain", "two", "wild")

@@ -16,6 +16,8 @@ from napari_medaka_kd.workflow.requirements import Census, advise, missing
         (Census(4, 20, 1), "self_training"),
         (Census(14, 5, 1, {"phase": 2, "absorption": 12}), "mutual"),
         (Census(14, 5, 1, {"": 2, "absorption": 12}), "self_training"),
+        (Census(2, 14, 1, {"phase": 2}, strangers=14), "mean_teacher"),
+        (Census(2, 14, 1, {"phase": 2}, strangers=7), "self_training"),
     ],
 )
 def test_the_advice_follows_from_what_is_there_and_lacks_nothing(found, strategy):

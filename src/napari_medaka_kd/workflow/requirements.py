@@ -31,6 +31,8 @@ class Census:
         How many labelled animals each modality has; those of none are under "".
     things, bare
         How many animals have a person's labels of things that may overlap, and how many have none of these.
+    strangers
+        How many animals without labels are of a named modality that no labelled one has.
     """
 
     labelled: int
@@ -39,6 +41,7 @@ class Census:
     modalities: Mapping[str, int] = field(default_factory=dict)
     things: int = 0
     bare: int = 0
+    strangers: int = 0
 
 
 def census(project: Project) -> Census:
@@ -46,8 +49,10 @@ def census(project: Project) -> Census:
     cases = [case for case in project.cases if not case.held_out]
     labelled = sum(case.labelled for case in cases)
     modalities = Counter(case.modality for case in cases if case.labelled)
+    strangers = sum(not case.labelled and case.modality not in ("", *modalities) for case in cases)
     things = sum(MANUAL in case.instance_names for case in cases)
-    return Census(labelled, len(cases) - labelled, len(project.checkpoints), modalities, things, len(cases) - things)
+    bare = len(cases) - things
+    return Census(labelled, len(cases) - labelled, len(project.checkpoints), modalities, things, bare, strangers)
 
 
 def missing(strategy: AnyStrategy, found: Census) -> str:
@@ -130,6 +135,13 @@ def advise(found: Census) -> Advice:
         return Advice(
             "shape_intensity",
             "Every animal has labels: shape_intensity makes more of them for scans of other scanners.",
+        )
+    if 2 * found.strangers > found.unlabelled:
+        return Advice(
+            "mean_teacher",
+            f"{found.strangers} of {found.unlabelled} animals without labels are of a modality that no labelled one "
+            "has: mean_teacher, begun with a teacher and with strategy.weight=1 and augment.cutmix=0.5, learns from "
+            "them unreviewed; with verdicts, self_training.",
         )
     if found.labelled == 1 and found.unlabelled >= _ONE_ATLAS:
         return Advice(
