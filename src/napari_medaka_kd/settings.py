@@ -1,4 +1,4 @@
-"""Every knob, its default and its meaning: frozen, checked, and free of torch and Qt.
+"""Knobs, each with its default and its meaning: frozen, checked, and free of torch and Qt.
 
 Titles and descriptions are shown to people: the command line prints them, the dock makes forms of them.
 """
@@ -233,7 +233,7 @@ class MeanTeacherSettings(StrategySettings):
     unlabelled: int = knob(8, "Unlabelled", "Patches of scans without labels in each step.", ge=1)
     views: int = knob(4, "Views", "How often the teacher is asked about a patch, each time perturbed.", ge=2, le=16)
     weight: float = knob(
-        0.15, "Weight", "What the teacher's say counts at most, w; 5 in the paper; 0: labels alone.", ge=0
+        0.15, "Weight", "What the teacher's say counts; 1 where scans differ, 5 in the paper, 0: labels alone.", ge=0
     )
     mining_weight: float = knob(0.2, "Mining", "Share of w for the teacher's classes at the mined voxels.", ge=0)
     feature_weight: float = knob(1.0, "Features", "Share of w for the teacher's features inside its organs.", ge=0)
