@@ -100,10 +100,12 @@ def make_project(tmp_path: Path, make_project_at: Callable[..., Project]) -> Cal
 def play() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Plays Python code, which finds the words in ``sys.argv``, in a process of its own, and says how it ended.
 
-    It is forked from one that has imported torch already: importing it anew takes longer than most of the tests.
+    Where the system can, it is forked from one that has imported torch already: to do that anew takes some seconds.
     """
-    forking = multiprocessing.get_context("forkserver")
-    forking.set_forkserver_preload(["napari_medaka_kd.workflow.rounds", "torch._dynamo"])
+    forks = "forkserver" in multiprocessing.get_all_start_methods()
+    processes = multiprocessing.get_context("forkserver" if forks else "spawn")
+    if forks:
+        processes.set_forkserver_preload(["napari_medaka_kd.workflow.rounds", "torch._dynamo"])
 
     def play(code: str, *words: object) -> subprocess.CompletedProcess[str]:
         with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
@@ -114,7 +116,7 @@ def play() -> Callable[..., subprocess.CompletedProcess[str]]:
             ]
             patch.setattr(sys, "argv", ["-c", *map(str, words)])
             whole = "\n".join(("import os", *opened, code))
-            process = forking.Process(target=exec, args=(whole, {"__name__": "__main__"}))
+            process = processes.Process(target=exec, args=(whole, {"__name__": "__main__"}))
             process.start()
             process.join()
             return subprocess.CompletedProcess(words, process.exitcode, *(file.read_text() for file in streams))
