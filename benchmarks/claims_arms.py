@@ -117,6 +117,13 @@ class Claim:
     figures: dict[str, Callable[[Project, str, Material, Path], dict[str, float]]] = field(default_factory=dict)
 
 
+def again(project: Project, kept: str, name: str) -> None:
+    """Checkpoint ``kept`` once more, as ``name``."""
+    folder = project.checkpoint(kept)
+    card = Checkpoint.open(folder)
+    card.model_copy(update={"name": name}).save(card.load(folder), project.checkpoint(name))
+
+
 def supervised(**changes: Any) -> Make:
     """Labels alone."""
     return lambda study, name: study.train(name, **changes)
@@ -153,10 +160,7 @@ def _control(cutmix: float, times: int = 1) -> Make:
 
 
 def _teacher(study: Study, name: str) -> None:
-    """The trial's teacher once more, under the arm's name."""
-    folder = study.trial.project.checkpoint(TEACHER)
-    card = Checkpoint.open(folder)
-    card.model_copy(update={"name": name}).save(card.load(folder), study.project.checkpoint(name))
+    again(study.trial.project, TEACHER, name)
 
 
 def _quality(study: Study) -> dict[str, float]:
@@ -208,8 +212,10 @@ SHAPE_INTENSITY = Claim(
         "hippocampi": lambda data, seed: shifted(
             hippocampi(data, seed, labelled=20, steps=600, augment=AugmentSettings(rotation=10, scaling=0.1))
         ),
-        "phantom": lambda data, seed: shifted(small_fish(seed, [BEAMLINE_A] * 14, 8, 0, steps=800)),
-        "phantom-longer": lambda data, seed: shifted(small_fish(seed, [BEAMLINE_A] * 22, 14, 0, steps=2400)),
+        "phantom": lambda data, seed: shifted(small_fish(seed, [BEAMLINE_A] * 14, labelled=8, unlabelled=0, steps=800)),
+        "phantom-longer": lambda data, seed: shifted(
+            small_fish(seed, [BEAMLINE_A] * 22, labelled=14, unlabelled=0, steps=2400)
+        ),
     },
     arms={
         "U-Net": lambda study, name: study.train(name, augment=_shape_only(study.plain.augment)),
@@ -362,6 +368,12 @@ BEGUN: dict[str, dict[str, Any]] = {
 }
 
 
+def _labels(study: Study, name: str) -> None:
+    """Labels alone: what others begin with, under the arm's name."""
+    study.train("labels")
+    again(study.project, "labels", name)
+
+
 def _continued(**knobs: Any) -> Make:
     """Begun with what labels taught, with CutMix."""
 
@@ -378,10 +390,10 @@ MEAN_TEACHER = Claim(
         "phantom-elsewhere": fish_elsewhere,
         "hippocampi": partial(hippocampi, labelled=4),
         "hippocampi-elsewhere": lambda data, seed: other_scanners(hippocampi(data, seed, labelled=4)),
-        "phantom": lambda data, seed: small_fish(seed, [BEAMLINE_A] * 24, 2, 14, steps=1200),
+        "phantom": lambda data, seed: small_fish(seed, [BEAMLINE_A] * 24, labelled=2, unlabelled=14, steps=1200),
     },
     arms={
-        "supervised": supervised(),
+        "supervised": _labels,
         **{title: student(MeanTeacherSettings(**knobs)) for title, knobs in GUIDED.items()},
         **{title: _continued(**knobs) for title, knobs in BEGUN.items()},
     },

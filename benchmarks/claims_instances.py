@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).parent))
 from claims import main
-from claims_arms import BEGUN, CLAIMS, GUIDED, Claim, Study, student
+from claims_arms import BEGUN, CLAIMS, GUIDED, Claim, Study, again, student
 from claims_data import Material, trial_settings
 
 from napari_medaka_kd.job import drain
@@ -173,19 +173,24 @@ def judged(project: Project, name: str, material: Material, data: Path) -> dict[
     return {title: means[figure] for title, figure in FIGURES.items()}
 
 
-def _arm(**knobs: Any) -> Any:
-    return student(MeanTeacherSettings(instances=True, unlabelled=4, **knobs))
+def _things(**knobs: Any) -> MeanTeacherSettings:
+    return MeanTeacherSettings(instances=True, unlabelled=4, **knobs)
+
+
+def _learned(study: Study) -> str:
+    """The checkpoint that learned from labels alone."""
+    if "labels" not in study.project.checkpoints:
+        study.distil("labels", _things(weight=0))
+    return "labels"
+
+
+def _labels(study: Study, name: str) -> None:
+    again(study.project, _learned(study), name)
 
 
 def _continued(**knobs: Any) -> Any:
     """Begun with what labels taught."""
-
-    def make(study: Study, name: str) -> None:
-        if "labels" not in study.project.checkpoints:
-            _arm(weight=0.0)(study, "labels")
-        study.distil(name, MeanTeacherSettings(instances=True, unlabelled=4, **knobs), teacher="labels")
-
-    return make
+    return lambda study, name: study.distil(name, _things(**knobs), teacher=_learned(study))
 
 
 DATA: dict[str, Callable[[Path, int], Material]] = {
@@ -200,8 +205,8 @@ DATA: dict[str, Callable[[Path, int], Material]] = {
 INSTANCES = Claim(
     data=DATA,
     arms={
-        "supervised": _arm(weight=0),
-        **{title: _arm(**knobs) for title, knobs in GUIDED.items()},
+        "supervised": _labels,
+        **{title: student(_things(**knobs)) for title, knobs in GUIDED.items()},
         **{title: _continued(**knobs) for title, knobs in BEGUN.items()},
     },
     references=("supervised", "plain mean teacher", "random mining"),
