@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from claims_arms import CLAIMS, Claim, Study
+from claims_arms import CLAIMS
+from claims_study import Claim, Study
 from table import in_points, print_table, say_json
 
 from napari_medaka_kd.evaluate import compare

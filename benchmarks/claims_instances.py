@@ -20,8 +20,9 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).parent))
 from claims import main
-from claims_arms import BEGUN, CLAIMS, GUIDED, Claim, Study, again, student
+from claims_arms import BEGUN, CLAIMS, GUIDED, student
 from claims_data import Material, trial_settings
+from claims_study import Claim, Study, again
 
 from napari_medaka_kd.job import drain
 from napari_medaka_kd.networks.checkpoint import Checkpoint
