@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 export PYTHON
+# Where nothing compiled is kept, as in many containers, each process compiles torch anew: 10 s.
+unexport PYTHONDONTWRITEBYTECODE
 # Holds mouse_brain_mri/ and mouse_head_microct/, which are not part of the repository.
 DATA ?= ../shared/data
 INPUTS ?= 20000
