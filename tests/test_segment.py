@@ -375,12 +375,12 @@ def test_another_precision_begins_its_own_ledger(fresh):
     assert next(segment(volume, LONG_BODY, card, other)).done == 0
 
 
-def test_few_tiles_are_not_worth_a_choice_many_are_and_it_is_kept(tmp_path):
+def test_little_work_is_not_worth_a_choice_much_is_and_it_is_kept(tmp_path):
     judge = segmenter(FLAT)
     judge.settings = judge.settings.model_copy(update={"precision": "auto"})
     judge.use_backend(scan(), BODY, tmp_path)
     assert not (tmp_path / "backend.json").exists()
-    judge.use_backend(scan(), BODY, tmp_path, volumes=16)
+    judge.use_backend(scan(), BODY, tmp_path, volumes=1_000_000)
     (choice,) = json.loads((tmp_path / "backend.json").read_text()).values()
     judge.use_backend(scan(), BODY, tmp_path)
     assert judge.backend.name == choice["name"]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from napari_medaka_kd.errors import UserError
-from napari_medaka_kd.networks.backends.choose import DOUBT, Sample, ask_float32, choose, distance
+from napari_medaka_kd.networks.backends.choose import DOUBT, Ahead, Sample, ask_float32, choose, distance
 from napari_medaka_kd.networks.backends.remembered import FILE
 from napari_medaka_kd.networks.backends.table import EXACT, TABLE, Entry, available, make
 from napari_medaka_kd.networks.backends.torch_backend import TorchBackend
@@ -21,6 +21,8 @@ from napari_medaka_kd.volumes.volume import whole
 
 CPU = torch.device("cpu")
 TILE = (8, 16, 24)
+MUCH = 10**9
+AHEAD = Ahead(TILE, MUCH)
 TOSSED = {"float32": 2e-4, "bfloat16": 0.02}  # share of the voxels: networks that learned nothing often hardly decide
 LOOKS = {
     "2-D": NetworkSettings(dimensions=2, widths=(4, 8)),
@@ -224,16 +226,24 @@ class Hasty:
         return self.answers[key]
 
 
-def choose_with(monkeypatch, entry, folder=None):
+def choose_with(monkeypatch, entry, folder=None, voxels=MUCH):
     for name in set(TABLE) - {EXACT}:
         monkeypatch.delitem(TABLE, name)
     monkeypatch.setitem(TABLE, "hasty float32", entry)
     looks = LOOKS["3-D"]
-    return choose(network_of(looks), looks, TILE, sample(), folder).name
+    return choose(network_of(looks), looks, Ahead(TILE, voxels), sample(), folder).name
 
 
 def test_a_faster_back_end_that_agrees_is_taken(monkeypatch):
     assert choose_with(monkeypatch, Entry(lambda on: True, Hasty(0, 0).make)) == "hasty float32"
+
+
+def test_what_is_slow_to_start_is_tried_only_where_much_is_to_be_computed(monkeypatch, tmp_path):
+    slow = Entry(lambda on: True, Hasty(0, 0).make, slow_to_start=True)
+    assert choose_with(monkeypatch, slow, tmp_path, voxels=1000) == EXACT
+    assert not (tmp_path / FILE).exists()
+    assert choose_with(monkeypatch, slow, tmp_path) == "hasty float32"
+    assert (tmp_path / FILE).exists()
 
 
 @pytest.mark.parametrize(("every", "doubt"), [(100, 0), (0, 10)], ids=["other classes", "other doubt"])
@@ -259,14 +269,14 @@ def test_a_back_end_that_fails_is_not_taken(monkeypatch):
 
 def test_the_choice_is_remembered_until_the_weights_change(tmp_path, without_compilers):
     looks = LOOKS["3-D"]
-    first = choose(network_of(looks), looks, TILE, sample(), tmp_path).name
+    first = choose(network_of(looks), looks, AHEAD, sample(), tmp_path).name
     (known,) = json.loads((tmp_path / FILE).read_text())
     assert json.loads((tmp_path / FILE).read_text())[known]["name"] == first
     # Another name in the file is believed, so it is not measured again.
     (tmp_path / FILE).write_text(json.dumps({known: {"name": EXACT}}))
-    assert choose(network_of(looks), looks, TILE, sample(), tmp_path).name == EXACT
+    assert choose(network_of(looks), looks, AHEAD, sample(), tmp_path).name == EXACT
     assert list(json.loads((tmp_path / FILE).read_text())) == [known]
-    choose(network_of(looks, seed=1), looks, TILE, sample(), tmp_path)
+    choose(network_of(looks, seed=1), looks, AHEAD, sample(), tmp_path)
     assert len(json.loads((tmp_path / FILE).read_text())) == 2
 
 
@@ -275,7 +285,7 @@ def test_the_choice_depends_on_the_tile(tmp_path, monkeypatch):
     for name in set(TABLE) - {EXACT}:
         monkeypatch.delitem(TABLE, name)
     for tile in (TILE, (8, 16, 16)):
-        choose(network_of(looks), looks, tile, sample(tile), tmp_path)
+        choose(network_of(looks), looks, Ahead(tile, MUCH), sample(tile), tmp_path)
     assert len(json.loads((tmp_path / FILE).read_text())) == 2
 
 
@@ -285,5 +295,5 @@ def test_a_damaged_memory_is_measured_anew(tmp_path, monkeypatch, text):
     for name in set(TABLE) - {EXACT}:
         monkeypatch.delitem(TABLE, name)
     looks = LOOKS["2-D"]
-    assert choose(network_of(looks), looks, TILE, sample(), tmp_path).name == EXACT
+    assert choose(network_of(looks), looks, AHEAD, sample(), tmp_path).name == EXACT
     assert EXACT in (tmp_path / FILE).read_text()

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from napari_medaka_kd.errors import UserError
-from napari_medaka_kd.networks.backends.choose import Sample, choose, is_chosen
+from napari_medaka_kd.networks.backends.choose import Ahead, Sample, choose, is_chosen
 from napari_medaka_kd.networks.backends.foreign_backend import ForeignBackend, require_no_other
 from napari_medaka_kd.networks.backends.table import make
 from napari_medaka_kd.networks.backends.torch_backend import eager
@@ -147,7 +147,8 @@ class Segmenter:
             small = replace(self.cut, tile=self._small_tile()).tiles(volume.shape, body, tiles[len(tiles) // 2].core)
             tile = small[len(small) // 2]
             sample = Sample(self.look(volume, body, tile), tile.inner)
-            self.backend = choose(self.network, self.looks, self.tile, sample, folder)
+            ahead = Ahead(self.tile, volumes * sum(map(self.cut.voxels, tiles)))
+            self.backend = choose(self.network, self.looks, ahead, sample, folder)
             if self.settings.soft:
                 self.backend = make(self.backend.name, self.network, self.looks, self.tile, soft=True)
 

@@ -32,9 +32,18 @@ if TYPE_CHECKING:
 DIFFERENT = 2e-4  # share of the voxels that may get another class
 ROUNDS = 3
 TILES = 100  # of an ordinary scan, over which the start is spread
+LONG = 60.0  # seconds of float32 from which on it may pay to try a compiler, which takes up to half a minute
 DOUBT = 3.0  # of 255: how far the doubt may be off on average
 
 Image = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What is to be computed: the size of most tiles, (z, y, x), and how many voxels there are in all of them."""
+
+    tile: Shape
+    voxels: int
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,11 @@ class Truth:
         z, y, x = self.samples[0].image.shape[1:]
         return z, y, x
 
+    def takes(self, ahead: Ahead) -> float:
+        """Seconds that float32 would take for all that is to be computed."""
+        shown = sum(math.prod(sample.image.shape[1:]) for sample in self.samples)
+        return self.seconds * ahead.voxels / shown
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -69,40 +83,36 @@ class Trial:
     start: float
 
 
-def choose(network: nn.Module, looks: NetworkSettings, tile: Shape, sample: Sample, folder: Path | None) -> Backend:
+def choose(network: nn.Module, looks: NetworkSettings, ahead: Ahead, sample: Sample, folder: Path | None) -> Backend:
     """The fastest back end, on the device of ``network``, whose answers are those of float32.
 
-    Takes about five times as long as float32 takes for ``sample``, and half a minute more where only a compiler is to
-    be had; no time if it was chosen before, for these weights, this tile, this processor and these libraries.
+    Takes about five times as long as float32 takes for ``sample``, and half a minute more where much is to be computed
+    and only a compiler is to be had; no time if it was chosen before, for these weights, this tile, this processor and
+    these libraries.
 
     Parameters
     ----------
-    tile
-        (z, y, x) of most images to come.
+    ahead
+        What it is for. Where that is soon done without a compiler, none is tried, and the choice is not kept.
     sample
-        A tile with some of an animal in it; it may be smaller than ``tile``: float32 takes most memory of all.
+        A tile with some of an animal in it; it may be smaller than those ahead: float32 takes most memory of all.
     folder
         Where the choice is kept, as ``backend.json``; None: nowhere.
     """
-    device = next(network.parameters()).device
+    device, tile = next(network.parameters()).device, ahead.tile
     names = available(network, looks, device)
     known = facts(network, tile, device, names)
     name = recall(folder, known)
     if name in names:
         return make(name, network, looks, tile)
     truth = ask_float32(network, (sample, _sliver(sample, looks)))
-    size = truth.size
-    trials = [Trial(make(EXACT, network, looks, size), 0.0)]
-    for name in names:
-        found = any(not trial.backend.name.startswith("torch") for trial in trials)
-        if name == EXACT or (found and TABLE[name].slow_to_start):
-            continue
-        if (trial := _try(name, network, looks, size, truth)) is not None:
-            trials.append(trial)
+    tried = [name for name in names if not TABLE[name].slow_to_start or truth.takes(ahead) >= LONG]
+    trials = _trials(tried, network, looks, truth)
     measured = {EXACT: truth.seconds, **_race(trials[1:], truth.samples)}
     best = min(trials, key=lambda trial: measured[trial.backend.name] + trial.start / TILES)
-    remember(folder, known, best.backend.name, measured)
-    made_for_another = TABLE[best.backend.name].slow_to_start and size != tile
+    if len(tried) == len(names):
+        remember(folder, known, best.backend.name, measured)
+    made_for_another = TABLE[best.backend.name].slow_to_start and truth.size != tile
     return make(best.backend.name, network, looks, tile) if made_for_another else best.backend
 
 
@@ -148,6 +158,18 @@ def distance(backend: Backend, truth: Truth) -> tuple[float, float]:
         off += float(np.abs(its_doubt.astype(np.int16) - doubt).sum())
         voxels += classes.size
     return different / voxels, off / voxels
+
+
+def _trials(names: Sequence[str], network: nn.Module, looks: NetworkSettings, truth: Truth) -> list[Trial]:
+    """Float32, and those of ``names`` that agree with it; compilers only where no other library does."""
+    trials = [Trial(make(EXACT, network, looks, truth.size), 0.0)]
+    for name in names:
+        found = any(not trial.backend.name.startswith("torch") for trial in trials)
+        if name == EXACT or (found and TABLE[name].slow_to_start):
+            continue
+        if (trial := _try(name, network, looks, truth.size, truth)) is not None:
+            trials.append(trial)
+    return trials
 
 
 def _try(name: str, network: nn.Module, looks: NetworkSettings, tile: Shape, truth: Truth) -> Trial | None:
