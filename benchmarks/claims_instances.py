@@ -33,11 +33,13 @@ from napari_medaka_kd.settings import (
     NetworkSettings,
     PatchSettings,
     QualitySettings,
+    SegmentSettings,
 )
 from napari_medaka_kd.volumes.instances import Instance, instance
 from napari_medaka_kd.volumes.labels import LabelSchema
 from napari_medaka_kd.volumes.volume import Volume
 from napari_medaka_kd.workflow.assess_things import compare_things
+from napari_medaka_kd.workflow.propose import segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,7 +48,7 @@ Scan: TypeAlias = "tuple[Volume, Drawn]"
 Nucleus: TypeAlias = "tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]"  # brightness above ground, mask; (y, x)
 
 _HIDDEN = 0.4  # of a nucleus at most under any other one
-_LABELLED, _BARE, _TESTED = 2, 18, 8  # scenes
+_LABELLED, _BARE, _TESTED = 2, 18, 40  # scenes
 _SHARES = (0.15, 0.65)  # of the nuclei: in labelled scenes; in these and those without labels
 FIGURES = {"AJI": "aji", "AP50": "ap50", "mean AP": "ap"}
 
@@ -64,7 +66,7 @@ LARGE, SMALL = Scene(128, 22), Scene(64, 6)
 
 
 def nuclei(data: Path, seed: int, looks: Scene = LARGE, steps: int = 1800, all_labelled: bool = False) -> Material:
-    """Two labelled scenes, eighteen without labels and eight to test on, of nuclei that the others do not have.
+    """Two labelled scenes, eighteen without labels and forty to test on, of nuclei that the others do not have.
 
     A scene is a slice; a case has several. ``all_labelled``: the eighteen have labels, too. The labelled two
     come from the good microscope always, a worse one is another for each scene.
@@ -194,6 +196,22 @@ def _continued(**knobs: Any) -> Any:
     return lambda study, name: study.distil(name, _things(**knobs), teacher=_learned(study))
 
 
+def _pasted(**knobs: Any) -> Any:
+    """Things pasted over each other: labelled ones."""
+    return lambda study, name: study.distil(name, _things(paste=0.5, **knobs))
+
+
+def _found_pasted(**knobs: Any) -> Any:
+    """And those that were found lying alone, by what learned from labels alone; trained from scratch all the same."""
+
+    def make(study: Study, name: str) -> None:
+        teacher = _learned(study)
+        drain(segment(study.project, teacher, SegmentSettings(), ["bare"]))
+        study.distil(name, _things(paste=0.5, **knobs), teacher=teacher, begun=False)
+
+    return make
+
+
 DATA: dict[str, Callable[[Path, int], Material]] = {
     "nuclei": nuclei,
     "nuclei-all": partial(nuclei, all_labelled=True),
@@ -209,8 +227,11 @@ INSTANCES = Claim(
         "supervised": _labels,
         **{title: student(_things(**knobs)) for title, knobs in GUIDED.items()},
         **{title: _continued(**knobs) for title, knobs in BEGUN.items()},
+        "labels, labelled things pasted": _pasted(weight=0),
+        "labels, found things pasted, too": _found_pasted(weight=0),
+        "PSM and MGD, found things pasted": _found_pasted(),
     },
-    references=("supervised", "plain mean teacher", "random mining"),
+    references=("supervised", "plain mean teacher", "random mining", "labels, labelled things pasted"),
     figures=dict.fromkeys(DATA, judged),
 )
 

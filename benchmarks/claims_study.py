@@ -43,17 +43,23 @@ class Study:
             drain(train(self.project, name, self.plain.model_copy(update=changes), cases))
 
     def distil(
-        self, name: str, strategy: StrategySettings, augment: AugmentSettings | None = None, teacher: str = ""
+        self,
+        name: str,
+        strategy: StrategySettings,
+        augment: AugmentSettings | None = None,
+        teacher: str = "",
+        begun: bool = True,
     ) -> None:
-        """A student of ``strategy`` with as many steps, patches and channels; or begun with ``teacher``, with half."""
+        """A student of ``strategy`` with as many steps, patches and channels, or, ``begun`` with ``teacher``, half."""
         plain = self.plain
         fit = plain.fit
-        if teacher:
+        begun = begun and bool(teacher)
+        if begun:
             fit = fit.model_copy(update={"steps": fit.steps // 2, "learning_rate": 3e-3})
         settings = DistilSettings(
             seed=plain.seed,
             network=plain.network,
-            warm_start=bool(teacher),
+            warm_start=begun,
             patches=plain.patches,
             augment=augment or plain.augment,
             fit=fit,

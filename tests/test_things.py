@@ -189,6 +189,19 @@ def test_without_weight_it_learns_from_labels_alone_and_a_later_one_goes_on_from
     assert (warm.network, warm.things) == (plain.network, plain.things)
 
 
+def test_what_a_teacher_found_alone_is_pasted_and_its_scan_counts_as_learned_from(project):
+    teach = LEARN.model_copy(update={"strategy": STRATEGY.model_copy(update={"weight": 0.0})})
+    paste = LEARN.model_copy(update={"strategy": STRATEGY.model_copy(update={"weight": 0.0, "paste": 1.0})})
+    drain(distil(project, "teacher", "", teach))
+    own = drain(distil(project, "own", "teacher", paste))
+    assert own.trained_on == ("one", "two")
+    _, masks = discs(2)
+    drain(save_instances(from_stack(masks[:1]), project.case("bare").store, "teacher"))
+    both = drain(distil(project, "both", "teacher", paste))
+    assert both.trained_on == ("bare", "one", "two")
+    assert both.weights_sha256 != own.weights_sha256
+
+
 def test_cancelled_and_asked_again_it_ends_in_the_same_weights(project):
     undisturbed = learned(project, "one-go")
     job = distil(project, "two-goes", "", LEARN)

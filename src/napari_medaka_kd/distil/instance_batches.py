@@ -14,16 +14,19 @@ from napari_medaka_kd.networks.inputs import encode
 
 from . import augment
 from .losses import IGNORE
+from .pasting import NOTHING, Pasting
 from .stage import Batch, Batches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
     from napari_medaka_kd.settings import AugmentSettings, NetworkSettings, PatchSettings
     from napari_medaka_kd.volumes.body import Body
     from napari_medaka_kd.volumes.volume import LazyArray, Region, Shape, Volume
+
+    Shown = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.float32]]  # image, layers, inside
 
 _SALT = 47
 
@@ -60,7 +63,10 @@ class InstanceBatch(Batch):
 
 @dataclass(frozen=True)
 class InstanceDiet:
-    """What the batches of one training are made of; patches are drawn evenly from scans, and from places or things."""
+    """What the batches of one training are made of; patches are drawn evenly from scans, and from places or things.
+
+    With ``pasting`` there are things more in some labelled patches.
+    """
 
     labelled: tuple[InstanceSource, ...]
     unlabelled: tuple[InstanceSource, ...]
@@ -69,6 +75,7 @@ class InstanceDiet:
     augment: AugmentSettings
     network: NetworkSettings
     seed: int
+    pasting: Pasting = NOTHING
 
     def batches(self) -> Batches:
         """As :class:`Stage` wants them: a function of (seed, step)."""
@@ -81,9 +88,11 @@ class InstanceDiet:
     def _batch(self, step: int) -> InstanceBatch:
         rng = np.random.default_rng((self.seed, step, _SALT))
         rows = self.unlabelled_rows if self.unlabelled else 0
-        drawn = [self._shown(self.labelled, rng) for _ in range(self.patches.batch)]
+        drawn = [self._pasted(self._shown(self.labelled, rng), rng) for _ in range(self.patches.batch)]
         drawn += [self._shown(self.unlabelled, rng) for _ in range(rows)]
-        image, layers, inside = (torch.stack(parts) for parts in zip(*drawn, strict=True))
+        images, layered, insides = zip(*drawn, strict=True)
+        image, inside = torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(insides))
+        layers = torch.from_numpy(_as_deep(layered))
         bend = augment.draw(self.augment, len(image), self.patches.patch, rng)
         moved = [augment.bend_space(image, layer, inside, bend) for layer in layers.unbind(dim=1)]
         clean, known = moved[0][0], moved[0][1] != IGNORE
@@ -103,18 +112,21 @@ class InstanceDiet:
             layers=ids,
         )
 
-    def _shown(self, sources: tuple[InstanceSource, ...], rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """(image, layers, whether inside the scan) of one patch."""
+    def _pasted(self, shown: Shown, rng: np.random.Generator) -> Shown:
+        image, layers, inside = shown
+        return *self.pasting.onto(image, layers, rng), inside
+
+    def _shown(self, sources: tuple[InstanceSource, ...], rng: np.random.Generator) -> Shown:
+        """One patch, (C, Z, Y, X), (layers, Z, Y, X) and (Z, Y, X)."""
         source, patch = sources[int(rng.integers(len(sources)))], self.patches.patch
         z, y, x = (slice(first, first + side) for first, side in zip(self._corner(source, rng), patch, strict=True))
         image = _padded(source.image.read((z, y, x)), patch, "edge")
-        most = max(1, max(len(each.layers) for each in self.labelled))
-        ids = np.zeros((most, *patch), np.int64)
+        ids = np.zeros((max(1, len(source.layers)), *patch), np.int64)
         for number, layer in enumerate(source.layers):
             ids[number] = _padded(np.asarray(layer[z, y, x]), patch, "constant")
         inside = _padded(np.ones(_cut((z, y, x), source.image.shape), np.float32), patch, "constant")
         shown = encode(image, (z, y, x), source.body, self.network)
-        return torch.from_numpy(shown), torch.from_numpy(ids), torch.from_numpy(inside)
+        return shown, ids, inside
 
     def _corner(self, source: InstanceSource, rng: np.random.Generator) -> list[int]:
         """Where a patch begins: about a thing as often as the settings say, else anywhere."""
@@ -126,6 +138,12 @@ class InstanceDiet:
             aside = rng.integers(-(patch // 4), patch // 4 + 1)
             corner = (middle - patch // 2 + aside).clip(0, free - 1).tolist()
         return corner
+
+
+def _as_deep(layers: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    """One (layers, Z, Y, X) a row, stacked: those with few layers get empty ones more."""
+    most = max(map(len, layers))
+    return np.stack([np.pad(each, [(0, most - len(each)), (0, 0), (0, 0), (0, 0)]) for each in layers])
 
 
 def _cut(region: Region, shape: Shape) -> tuple[int, ...]:
