@@ -236,6 +236,7 @@ def test_what_is_missing_is_said_and_the_adviser_proposes_it():
         advice = advise(Census(0, 2 + bare, 1, {}, 2, bare))
         assert advice.strategy == "mean_teacher"
         assert "strategy.instances=true" in advice.why
+        assert "strategy.paste=0.5" in advice.why
         assert ("strategy.weight=0" in advice.why) is (bare == 0)
 
 

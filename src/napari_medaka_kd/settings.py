@@ -231,7 +231,11 @@ class MeanTeacherSettings(StrategySettings):
         0, "Reach (voxel)", "How far a thing may go from its centre; 0: as the labelled ones do.", ge=0, le=512
     )
     paste: float = knob(
-        0.0, "Pasted things", "Share of patches into which things more are pasted, found ones too.", ge=0, le=1
+        0.0,
+        "Pasted things",
+        "Share of labelled patches with other things pasted in: labelled ones, and those that the teacher found alone.",
+        ge=0,
+        le=1,
     )
     unlabelled: int = knob(8, "Unlabelled", "Patches of scans without labels in each step.", ge=1)
     views: int = knob(4, "Views", "How often the teacher is asked about a patch, each time perturbed.", ge=2, le=16)

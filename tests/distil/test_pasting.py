@@ -40,28 +40,37 @@ def things_in(layers):
 
 @pytest.mark.parametrize("kind", PATCHES)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_what_is_there_stays_and_what_is_pasted_is_outlined(kind, seed):
+def test_ground_that_nothing_is_pasted_on_stays_and_no_old_thing_does(kind, seed):
     rng = np.random.default_rng(seed)
     image, layers = patch_of(rng, PATCHES[kind])
-    before, kept = things_in(layers), image.copy()
+    kept = image.copy()
     seen, ids = Pasting((cutting(rng), cutting(rng, 2)), 1.0, TURNED).onto(image, layers, rng)
-    after = things_in(ids)
-    assert all(np.array_equal(after[which], mask) for which, mask in before.items())
-    new = [mask for which, mask in after.items() if which not in before]
-    assert np.array_equal((seen != image).any(axis=0), np.any(new, axis=0) if new else np.zeros(PATCHES[kind], bool))
+    old, new = layers.any(axis=0), ids.any(axis=0)
+    assert np.array_equal(seen[0][~old & ~new], image[0][~old & ~new])
     assert np.array_equal(image, kept)
+    assert set(np.unique(seen[0][~new])) <= set(np.unique(image[0][~old]))
+    assert (seen[0][new] > np.min(image[0][~old])).all()
+    assert 1 <= len(things_in(ids)) <= len(things_in(layers))
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-def test_nothing_that_is_pasted_hides_half_of_a_thing_or_is_hidden(seed):
+def test_no_thing_hides_half_of_another(seed):
     rng = np.random.default_rng(seed)
-    image, layers = patch_of(rng, PATCHES["2-D"])
-    _, ids = Pasting((cutting(rng), cutting(rng, 2)), 1.0, TURNED).onto(image, layers, rng)
-    after = things_in(ids)
-    for which in after.keys() - things_in(layers).keys():
-        for other in after.keys() - {which}:
-            both = np.count_nonzero(after[which] & after[other])
-            assert both <= 0.5 * min(np.count_nonzero(after[which]), np.count_nonzero(after[other]))
+    made = (cutting(rng), cutting(rng, 2))
+    things = things_in(Pasting(made, 1.0, TURNED).onto(*patch_of(rng, PATCHES["2-D"]), rng)[1])
+    for which, mask in things.items():
+        for other in things.keys() - {which}:
+            both = np.count_nonzero(mask & things[other])
+            assert both <= 0.5 * min(np.count_nonzero(mask), np.count_nonzero(things[other]))
+
+
+def test_coordinates_stay_and_a_patch_full_of_things_too():
+    rng = np.random.default_rng(0)
+    image, layers = patch_of(rng, PATCHES["3-D"])
+    placed = np.concatenate((image, rng.random((3, *PATCHES["3-D"]), np.float32)))
+    pasting = Pasting((cutting(rng),), 1.0, TURNED)
+    assert np.array_equal(pasting.onto(placed, layers, rng)[0][1:], placed[1:])
+    assert pasting.onto(placed, np.ones_like(layers), rng)[0] is placed
 
 
 def test_as_many_patches_get_things_as_their_share_says():

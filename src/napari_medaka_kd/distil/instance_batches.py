@@ -65,7 +65,7 @@ class InstanceBatch(Batch):
 class InstanceDiet:
     """What the batches of one training are made of; patches are drawn evenly from scans, and from places or things.
 
-    With ``pasting`` there are things more in some labelled patches.
+    With ``pasting`` there are other things in some labelled patches.
     """
 
     labelled: tuple[InstanceSource, ...]

@@ -1,9 +1,9 @@
-"""Things pasted over each other: patches in which more things overlap, in more ways, than anybody outlined.
+"""Things pasted over each other: patches in which other things overlap, in other ways, than those that were outlined.
 
-As in copy-paste (Ghiasi et al. 2021, arXiv 2012.07177) whole things are taken from one scan and laid onto another.
-Ours: they let some of what is below them shine through, and beside what people outlined there is what a teacher found
-lying alone in scans without labels, which is outlined better than what lies over another thing. However it comes to
-overlap, the whole outline of what is pasted is known.
+As in copy-paste (Ghiasi et al. 2021, arXiv 2012.07177) things are cut out of scans and laid onto another. Ours: they
+take the place of those that lay there, let some of what is below them shine through, and beside what people outlined
+there is what a teacher found lying alone in scans without labels, which is outlined better than what lies over another
+thing. However it comes to overlap, the whole outline of what is pasted is known.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ALONE = 0.05  # of a thing may lie over others, if it is to count as lying alon
 _ROOM = 100_000_000  # voxels of all that is cut out, 5 bytes each
 _SALT = 53
 _RIM = 2  # voxels about a thing: its ground
-_MOST = 6  # things pasted into a patch
+_TRIES = 5  # places that are tried for each thing
 _HIDDEN = 0.4  # of a thing at most under or over another one
 _THROUGH = (1 / 3, 1.0)  # what a thing lets through of what is below it
 _BRIGHT = (0.7, 1.3)  # times as bright as it was
@@ -56,20 +56,23 @@ class Pasting:
     augment: AugmentSettings
 
     def onto(self, image: Image, layers: Layers, rng: np.random.Generator) -> tuple[Image, Layers]:
-        """A patch (C, Z, Y, X) and its layers of ids (layers, Z, Y, X), perhaps with some things more, and layers."""
-        if not self.cuttings or rng.random() >= self.share:
+        """A patch (C, Z, Y, X) and its layers of ids (layers, Z, Y, X), perhaps with as many other things instead."""
+        taken = np.any(layers > 0, axis=0)
+        if not self.cuttings or rng.random() >= self.share or taken.all():
             return image, layers
-        image = image.copy()
-        bare = ~layers.any(axis=0)
-        ground = float(np.median(image[0][bare])) if bare.any() else 0.0
-        for _ in range(int(rng.integers(1, _MOST + 1))):
-            cutting = self._turned(self.cuttings[int(rng.integers(len(self.cuttings)))], layers.shape[1:], rng)
-            lit, mask = _placed(cutting, layers.shape[1:], rng)
+        ground = _cleared(image[0], taken)
+        above, made = np.zeros_like(ground), np.zeros_like(layers[:1])
+        wanted = max(1, np.unique(layers[layers > 0]).size)
+        for _ in range(_TRIES * wanted):
+            if made.max() == wanted:
+                break
+            cutting = self._turned(self.cuttings[int(rng.integers(len(self.cuttings)))], ground.shape, rng)
+            light, mask = _placed(cutting, ground.shape, rng)
             through, bright = rng.uniform(*_THROUGH), rng.uniform(*_BRIGHT)
-            if mask.any() and not _hides(mask, layers):
-                image[0][mask] = ground + (image[0][mask] - ground) * through + bright * lit[mask]
-                layers = _with(mask, layers)
-        return image, layers
+            if mask.any() and not _hides(mask, made):
+                above[mask] = above[mask] * through + bright * light[mask]
+                made = _with(mask, made)
+        return np.concatenate(((ground + above)[None], image[1:])), made
 
     def _turned(self, cutting: Cutting, patch: tuple[int, ...], rng: np.random.Generator) -> Cutting:
         """Mirrored, by a quarter turn or some in its plane, and of one slice where the patch has one."""
@@ -134,6 +137,15 @@ def _cutting(source: InstanceSource, thing: Instance) -> Cutting | None:
     )
     light = np.where(thing.mask, shown[inner] - np.median(shown[bare]), 0).astype(np.float32)
     return Cutting(light, thing.mask)
+
+
+def _cleared(image: Image, taken: npt.NDArray[np.bool_]) -> Image:
+    """``image`` (Z, Y, X) without things: in their place the ground that is nearest."""
+    from scipy import ndimage
+
+    nearest = ndimage.distance_transform_edt(taken, return_distances=False, return_indices=True)
+    cleared: Image = image[tuple(nearest)]
+    return cleared
 
 
 def _placed(cutting: Cutting, patch: tuple[int, ...], rng: np.random.Generator) -> tuple[Image, npt.NDArray[np.bool_]]:

@@ -110,7 +110,7 @@ def choose(network: nn.Module, looks: NetworkSettings, ahead: Ahead, sample: Sam
     trials = _trials(tried, network, looks, truth)
     measured = {EXACT: truth.seconds, **_race(trials[1:], truth.samples)}
     best = min(trials, key=lambda trial: measured[trial.backend.name] + trial.start / TILES)
-    if len(tried) == len(names):
+    if len(tried) == len(names) or _another_library(trials):
         remember(folder, known, best.backend.name, measured)
     made_for_another = TABLE[best.backend.name].slow_to_start and truth.size != tile
     return make(best.backend.name, network, looks, tile) if made_for_another else best.backend
@@ -164,12 +164,15 @@ def _trials(names: Sequence[str], network: nn.Module, looks: NetworkSettings, tr
     """Float32, and those of ``names`` that agree with it; compilers only where no other library does."""
     trials = [Trial(make(EXACT, network, looks, truth.size), 0.0)]
     for name in names:
-        found = any(not trial.backend.name.startswith("torch") for trial in trials)
-        if name == EXACT or (found and TABLE[name].slow_to_start):
+        if name == EXACT or (TABLE[name].slow_to_start and _another_library(trials)):
             continue
         if (trial := _try(name, network, looks, truth.size, truth)) is not None:
             trials.append(trial)
     return trials
+
+
+def _another_library(trials: Sequence[Trial]) -> bool:
+    return any(not trial.backend.name.startswith("torch") for trial in trials)
 
 
 def _try(name: str, network: nn.Module, looks: NetworkSettings, tile: Shape, truth: Truth) -> Trial | None:
