@@ -164,4 +164,5 @@ def _advise_things(found: Census) -> Advice:
         how = f"and {others}: mean_teacher with strategy.instances=true learns from both."
     else:
         how = "and none is without: mean_teacher with strategy.instances=true and strategy.weight=0 learns from these."
-    return Advice("mean_teacher", f"{have} {how} On nuclei strategy.paste=0.5 taught most.")
+    pasted = "With 12 nuclei labelled strategy.paste=0.5 taught most, with 44 nothing."
+    return Advice("mean_teacher", f"{have} {how} {pasted}")
