@@ -192,8 +192,7 @@ def _mutual(members: int = 1, **knobs: Any) -> Make:
 
     def make(study: Study, name: str) -> None:
         project, both = study.project, f"mutual-{'-'.join(knobs) or 'whole'}"
-        if both not in project.checkpoints:
-            study.distil(both, strategy)
+        study.distil(both, strategy)
         card = Checkpoint.open(project.checkpoint(both))
         network = card.load(project.checkpoint(both))
         assert isinstance(network, Ensemble)

@@ -182,8 +182,7 @@ def _things(**knobs: Any) -> MeanTeacherSettings:
 
 def _learned(study: Study) -> str:
     """The checkpoint that learned from labels alone."""
-    if "labels" not in study.project.checkpoints:
-        study.distil("labels", _things(weight=0))
+    study.distil("labels", _things(weight=0))
     return "labels"
 
 
@@ -206,7 +205,8 @@ def _found_pasted(**knobs: Any) -> Any:
 
     def make(study: Study, name: str) -> None:
         teacher = _learned(study)
-        drain(segment(study.project, teacher, SegmentSettings(), ["bare"]))
+        if teacher not in study.project.case("bare").instance_names:  # found anew, they would begin a training anew
+            drain(segment(study.project, teacher, SegmentSettings(), ["bare"]))
         study.distil(name, _things(paste=0.5, **knobs), teacher=teacher, begun=False)
 
     return make

@@ -51,6 +51,8 @@ class Study:
         begun: bool = True,
     ) -> None:
         """A student of ``strategy`` with as many steps, patches and channels, or, ``begun`` with ``teacher``, half."""
+        if name in self.project.checkpoints:
+            return
         plain = self.plain
         fit = plain.fit
         begun = begun and bool(teacher)

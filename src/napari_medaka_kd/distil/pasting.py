@@ -16,12 +16,12 @@ import numpy.typing as npt
 
 from napari_medaka_kd.settings import AugmentSettings
 from napari_medaka_kd.volumes.body import normalise
-from napari_medaka_kd.volumes.instances import shared
+from napari_medaka_kd.volumes.instances import Instance, instance, overlap, shared, to_layers
+from napari_medaka_kd.volumes.volume import whole, within
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_medaka_kd.volumes.instances import Instance
     from napari_medaka_kd.volumes.volume import Shape
 
     from .instance_batches import InstanceSource
@@ -57,22 +57,23 @@ class Pasting:
 
     def onto(self, image: Image, layers: Layers, rng: np.random.Generator) -> tuple[Image, Layers]:
         """A patch (C, Z, Y, X) and its layers of ids (layers, Z, Y, X), perhaps with as many other things instead."""
-        taken = np.any(layers > 0, axis=0)
-        if not self.cuttings or rng.random() >= self.share or taken.all():
+        if not self.cuttings or rng.random() >= self.share or (taken := np.any(layers > 0, axis=0)).all():
             return image, layers
         ground = _cleared(image[0], taken)
-        above, made = np.zeros_like(ground), np.zeros_like(layers[:1])
+        above, made = np.zeros_like(ground), list[Instance]()
         wanted = max(1, np.unique(layers[layers > 0]).size)
         for _ in range(_TRIES * wanted):
-            if made.max() == wanted:
+            if len(made) == wanted:
                 break
             cutting = self._turned(self.cuttings[int(rng.integers(len(self.cuttings)))], ground.shape, rng)
             light, mask = _placed(cutting, ground.shape, rng)
             through, bright = rng.uniform(*_THROUGH), rng.uniform(*_BRIGHT)
-            if mask.any() and not _hides(mask, made):
+            thing = instance(mask)
+            if thing is not None and not any(_hides(thing, other) for other in made):
                 above[mask] = above[mask] * through + bright * light[mask]
-                made = _with(mask, made)
-        return np.concatenate(((ground + above)[None], image[1:])), made
+                made.append(thing)
+        pasted = [layer[whole(ground.shape)] for layer in to_layers(made, ground.shape)]
+        return np.concatenate(((ground + above)[None], image[1:])), np.stack(pasted).astype(np.int64)
 
     def _turned(self, cutting: Cutting, patch: tuple[int, ...], rng: np.random.Generator) -> Cutting:
         """Mirrored, by a quarter turn or some in its plane, and of one slice where the patch has one."""
@@ -132,10 +133,7 @@ def _cutting(source: InstanceSource, thing: Instance) -> Cutting | None:
     if not bare.any():
         return None
     shown = normalise(source.image.read((z, y, x)), source.body.window)
-    inner = tuple(
-        slice(side.start - out.start, side.stop - out.start) for side, out in zip(thing.box, (z, y, x), strict=True)
-    )
-    light = np.where(thing.mask, shown[inner] - np.median(shown[bare]), 0).astype(np.float32)
+    light = np.where(thing.mask, shown[within(thing.box, (z, y, x))] - np.median(shown[bare]), 0).astype(np.float32)
     return Cutting(light, thing.mask)
 
 
@@ -160,19 +158,6 @@ def _placed(cutting: Cutting, patch: tuple[int, ...], rng: np.random.Generator) 
     return lit, mask
 
 
-def _hides(mask: npt.NDArray[np.bool_], layers: Layers) -> bool:
-    """Whether it lies over too much of a thing, or too much of it over one."""
-    for which in np.unique(layers[:, mask]):
-        other = (layers == which).any(axis=0)
-        if which and np.count_nonzero(mask & other) > _HIDDEN * min(np.count_nonzero(mask), np.count_nonzero(other)):
-            return True
-    return False
-
-
-def _with(mask: npt.NDArray[np.bool_], layers: Layers) -> Layers:
-    """``layers`` and one thing more, in the first in which there is room."""
-    which = int(layers.max(initial=0)) + 1
-    for number, layer in enumerate(layers):
-        if not layer[mask].any():
-            return np.concatenate((layers[:number], np.where(mask, which, layer)[None], layers[number + 1 :]))
-    return np.concatenate((layers, np.where(mask, which, 0)[None]))
+def _hides(one: Instance, other: Instance) -> bool:
+    """Whether too much of one of them would lie under the other."""
+    return overlap(one, other) > _HIDDEN * min(one.size, other.size)

@@ -18,7 +18,7 @@ from napari_medaka_kd.networks.foreign import ForeignSettings, is_blended
 from napari_medaka_kd.networks.inputs import encode
 from napari_medaka_kd.networks.soft import pack
 from napari_medaka_kd.volumes.label_extras import SOFT, UNCERTAINTY
-from napari_medaka_kd.volumes.volume import Region, Shape, Volume, extent
+from napari_medaka_kd.volumes.volume import Region, Shape, Volume, extent, within
 
 from .segmenter import Answer, Segmenter, is_out_of_memory
 
@@ -215,7 +215,7 @@ class _Roll:
         for number, region in self.blocks:
             box = _common(_common(region, covered), self.body.box)
             if all(side.start < side.stop for side in box):
-                z, y, x = (slice(b.start - c.start, b.stop - c.start) for b, c in zip(box, covered, strict=True))
+                z, y, x = within(box, covered)
                 part = {name: values[..., z, y, x] for name, values in maps.items()}
                 self._put(number, region, box, Answer(classes[z, y, x], part))
 

@@ -23,7 +23,7 @@ from napari_medaka_kd.networks.foreign import ForeignSettings, Looks
 from napari_medaka_kd.networks.inputs import encode
 from napari_medaka_kd.networks.unet import Ensemble
 from napari_medaka_kd.volumes.label_extras import DISAGREEMENT, SOFT, UNCERTAINTY
-from napari_medaka_kd.volumes.volume import Region, Shape, Volume, extent, whole
+from napari_medaka_kd.volumes.volume import Region, Shape, Volume, extent, whole, within
 
 from .asked import asked_extras
 from .cut import WORTH_IT, Cut
@@ -77,7 +77,7 @@ class Answer:
 
     def put(self, region: Region, part: Answer, core: Region) -> None:
         """Fill in ``part``, which is about ``core``; this answer is about ``region``."""
-        z, y, x = (slice(c.start - r.start, c.stop - r.start) for c, r in zip(core, region, strict=True))
+        z, y, x = within(core, region)
         self.classes[z, y, x] = part.classes
         for name, values in self.maps.items():
             values[..., z, y, x] = part.maps[name]

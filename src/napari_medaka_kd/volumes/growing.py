@@ -20,7 +20,7 @@ from .lazy import DiskArray
 from .ledger import read_blocks, read_plan
 from .open import open_store
 from .store_array import Layout, lay_out, read_array
-from .volume import Region, Triple, Volume, extent
+from .volume import Region, Triple, Volume, extent, within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -128,9 +128,8 @@ def _volume(folder: Path, layout: Layout, finished: frozenset[int], size: Triple
         for number in sorted(finished):
             common = _common(box, layout.blocks[number])
             if common is not None and store is not None:
-                place = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(common, box, strict=True))
                 with suppress(ValueError):  # it was given up, and begun anew, since
-                    found[place] = store[common].read().result()
+                    found[within(common, box)] = store[common].read().result()
         return found
 
     return Volume((DiskArray(layout.shape, layout.dtype, read_box),), size, folder.name)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .volume import extent
+from .volume import extent, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -89,7 +89,7 @@ def shared(things: Sequence[Instance]) -> tuple[int, ...]:
             assert common is not None
             both = _both(things[number], things[other], common)
             for which in (number, other):
-                theirs[which][_within(common, things[which].box)] |= both
+                theirs[which][within(common, things[which].box)] |= both
     return tuple(int(np.count_nonzero(mask)) for mask in theirs)
 
 
@@ -155,7 +155,7 @@ class PaintedLayer:
         ids = np.zeros(extent((z, y, x)), np.uint16)
         for which, thing in self.things.items():
             if (common := _common(thing.box, (z, y, x))) is not None:
-                ids[_within(common, (z, y, x))][thing.mask[_within(common, thing.box)]] = which
+                ids[within(common, (z, y, x))][thing.mask[within(common, thing.box)]] = which
         return ids
 
 
@@ -182,7 +182,7 @@ def _touching(things: Sequence[Instance]) -> Iterator[list[int]]:
 
 def _both(one: Instance, other: Instance, common: Region) -> npt.NDArray[np.bool_]:
     """Which voxels of ``common`` both hold."""
-    mine, theirs = (each.mask[_within(common, each.box)] for each in (one, other))
+    mine, theirs = (each.mask[within(common, each.box)] for each in (one, other))
     both: npt.NDArray[np.bool_] = mine & theirs
     return both
 
@@ -190,9 +190,3 @@ def _both(one: Instance, other: Instance, common: Region) -> npt.NDArray[np.bool
 def _common(one: Region, other: Region) -> Region | None:
     z, y, x = (slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
     return (z, y, x) if all(side.start < side.stop for side in (z, y, x)) else None
-
-
-def _within(region: Region, box: Region) -> Region:
-    """``region`` counted from the corner of ``box``."""
-    z, y, x = (slice(a.start - b.start, a.stop - b.start) for a, b in zip(region, box, strict=True))
-    return z, y, x

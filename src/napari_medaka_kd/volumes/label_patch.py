@@ -33,7 +33,7 @@ from .pyramid import plan_levels, stride, write_image_group
 from .shares import on_share
 from .store_array import read_back, reopen_array, write_block, writing
 from .tiles import block_grid
-from .volume import extent
+from .volume import extent, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -193,7 +193,7 @@ def _link(base: Path, folder: Path) -> None:
 
 def _lay_in(folder: Path, scan: Volume, patch: Patch) -> Job[None]:
     region = patch.region
-    yield from _write(folder / "0", region, lambda part: patch.block[_within(part, patch.region)])
+    yield from _write(folder / "0", region, lambda part: patch.block[within(part, patch.region)])
     for number, level in enumerate(plan_levels(scan.shape, scan.voxel_size)[1:], start=1):
         region = _coarser(region, level.step)
         yield from _write(folder / str(number), region, _strided(folder / str(number - 1), level.step))
@@ -230,9 +230,9 @@ def _write(folder: Path, region: Region, source: Source) -> Job[None]:
         part = _common(block, region)
         values = read_back(store, block).copy()
         fresh = source(part)
-        if np.array_equal(values[_within(part, block)], fresh):
+        if np.array_equal(values[within(part, block)], fresh):
             continue
-        values[_within(part, block)] = fresh
+        values[within(part, block)] = fresh
         write_block(store, block, values)
         if not np.array_equal(read_back(store, block), values):
             raise InvalidVolume(f"The disk lost what was written to {str(folder)!r}.", "Try again.")
@@ -243,12 +243,6 @@ def _common(one: Region, other: Region) -> Region:
         slice(max(a.start, b.start), max(min(a.stop, b.stop), max(a.start, b.start)))
         for a, b in zip(one, other, strict=True)
     )
-    return z, y, x
-
-
-def _within(part: Region, whole: Region) -> Region:
-    """``part`` counted from where ``whole`` begins."""
-    z, y, x = (slice(p.start - w.start, p.stop - w.start) for p, w in zip(part, whole, strict=True))
     return z, y, x
 
 

@@ -19,7 +19,7 @@ from .beamline import BEAMLINE_A, BEAMLINE_B, Scanner, Section, Source, degraded
 from .labels import LabelMap, LabelSchema
 from .lazy import DiskArray
 from .solids import LENGTH, Floats, Point, body_depth, spine_height
-from .volume import Region, Volume, extent
+from .volume import Region, Volume, extent, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -191,11 +191,7 @@ class InBlocks:
         for z in _cuts(region[0]):
             for y in _cuts(region[1]):
                 for x in _cuts(region[2]):
-                    here = tuple(
-                        slice(cut.start - side.start, cut.stop - side.start)
-                        for cut, side in zip((z, y, x), region, strict=True)
-                    )
-                    whole[here] = self.compute((z, y, x))
+                    whole[within((z, y, x), region)] = self.compute((z, y, x))
         return whole
 
 

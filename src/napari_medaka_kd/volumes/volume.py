@@ -106,6 +106,12 @@ def shifted(part: Region, outer: Region) -> Region:
     return z, y, x
 
 
+def within(part: Region, outer: Region) -> Region:
+    """``part``, which is counted as ``outer`` is, counted from where ``outer`` begins."""
+    z, y, x = (slice(p.start - o.start, p.stop - o.start) for p, o in zip(part, outer, strict=True))
+    return z, y, x
+
+
 def extent(region: Region) -> Shape:
     """How many voxels ``region`` spans, (z, y, x)."""
     z, y, x = (side.stop - side.start for side in region)

@@ -30,7 +30,7 @@ from napari_medaka_kd.volumes.atomic import locked, replace_file, sync_folder
 from napari_medaka_kd.volumes.label_patch import Patch, list_patch, prepare_patch
 from napari_medaka_kd.volumes.label_store import generation, label_names
 from napari_medaka_kd.volumes.tiles import block_grid
-from napari_medaka_kd.volumes.volume import extent
+from napari_medaka_kd.volumes.volume import extent, within
 
 from .corrected import lay_over
 from .correction import Correction
@@ -186,11 +186,7 @@ def _make_patch(project: Project, case: Case, correction: Correction) -> Job[Pat
     if base == REVIEWED:
         region = yield from _widen(correction, labels, case.labels(REVIEWED), touched)
     block = labels.volume.read(region).copy()
-    z, y, x = (
-        slice(side.start - wide.start, side.stop - wide.start)
-        for side, wide in zip(correction.region, region, strict=True)
-    )
-    np.copyto(block[z, y, x], correction.labels, where=correction.changed)
+    np.copyto(block[within(correction.region, region)], correction.labels, where=correction.changed)
     return Patch(generation(case.store, base), region, block)
 
 
