@@ -28,3 +28,11 @@ def reviewing(session: Session, make_project: Callable[..., Project]) -> Session
     """The toy project open, with the teacher's proposals in the queue."""
     session.open_project(make_project().folder)
     return session
+
+
+@pytest.fixture
+def begun(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The command lines that were begun, instead of beginning them."""
+    lines: list[list[str]] = []
+    monkeypatch.setattr(session.board, "start", lambda title, argv: lines.append(list(argv)))
+    return lines

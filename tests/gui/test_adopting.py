@@ -13,14 +13,6 @@ from napari_medaka_kd.project import Project
 
 
 @pytest.fixture
-def begun(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The command lines that were begun, instead of beginning them."""
-    lines: list[list[str]] = []
-    monkeypatch.setattr(session.board, "start", lambda title, argv: lines.append(list(argv)))
-    return lines
-
-
-@pytest.fixture
 def taught(session: Session, make_project: Callable[..., Project]) -> Project:
     """A project open that has a checkpoint ``teacher``."""
     project = make_project()

@@ -31,14 +31,6 @@ KINDS = [CasesPanel, SegmentPanel, DistilPanel]
 
 
 @pytest.fixture
-def begun(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The command lines that were begun, instead of beginning them."""
-    lines: list[list[str]] = []
-    monkeypatch.setattr(session.board, "start", lambda title, argv: lines.append(list(argv)))
-    return lines
-
-
-@pytest.fixture
 def taught(session: Session, make_project: Callable[..., Project]) -> Project:
     """A project open that has a teacher's card, as far as the panels look at it."""
     project = make_project()
@@ -147,7 +139,7 @@ def test_without_a_teacher_one_is_trained_with_the_projects_knobs(
     session.open_project(project.folder)
     panel = shown(qtbot, SegmentPanel, session)
     assert "Train a teacher" in panel.help.text()
-    assert not panel.work.isVisible()
+    assert not panel.all.isEnabled()
     panel.train.form.groups["fit"].fields["steps"].widget.setValue(9)
     panel.train.train()
     assert begun == [["train", str(project.folder), "--name", "teacher", "--set", "fit.steps=9"]]

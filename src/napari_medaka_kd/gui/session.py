@@ -14,6 +14,7 @@ from napari_medaka_kd.job import Job, drain
 from napari_medaka_kd.volumes.growing import Growing, open_growing
 from napari_medaka_kd.workflow.correct import open_corrections
 from napari_medaka_kd.workflow.curate import init, open_project
+from napari_medaka_kd.workflow.herd import proposers
 from napari_medaka_kd.workflow.look import Place, place, worst_spot
 from napari_medaka_kd.workflow.preview import Preview, preview
 
@@ -109,7 +110,7 @@ class Session:
         kept = self.remembered.recall(project.folder)
         self.review.order = kept.get("order", self.review.order)
         self.project_changed.emit(project)
-        self.use(_one_of(kept.get("checkpoint"), self._proposers()))
+        self.use(_one_of(kept.get("checkpoint"), proposers(project)))
         cases = [case.id for case in project.cases]
         if cases:
             self.look_at(_one_of(kept.get("case"), cases))
@@ -188,7 +189,7 @@ class Session:
         elif cases:
             self.look_at(cases[0])
         if not self.checkpoint:
-            self.use(_one_of(None, self._proposers()))
+            self.use(_one_of(None, proposers(self.project)))
         elif self.review.desk is None:
             self.review.sit_down(self.project, self.checkpoint)
         else:
@@ -313,12 +314,6 @@ class Session:
             raise UserError(
                 f"{self.correcting.now.item.case!r} is being corrected.", "Finish it with D, or give it up first."
             )
-
-    def _proposers(self) -> tuple[str, ...]:
-        """Checkpoints whose label maps are there, then the others."""
-        assert self.project is not None
-        made = {n for c in self.project.cases for n in (*c.label_names, *c.instance_names)} - {"manual", "reviewed"}
-        return tuple(sorted({*made, *self.project.checkpoints}, key=lambda name: (name not in made, name)))
 
     def _resume(self, kept: Any) -> None:
         """Show the item that was on show when the project was left."""

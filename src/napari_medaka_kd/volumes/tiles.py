@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from napari_medaka_kd.errors import UserError
 
+from .volume import within
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -115,5 +117,5 @@ def _cut(span: tuple[int, int, int], tile: int, halo: int, align: int) -> list[t
 def _tile(sides: tuple[tuple[slice, slice], ...]) -> Tile:
     read_z, read_y, read_x = (read for read, _ in sides)
     core_z, core_y, core_x = (core for _, core in sides)
-    inner_z, inner_y, inner_x = (slice(core.start - read.start, core.stop - read.start) for read, core in sides)
-    return Tile((read_z, read_y, read_x), (core_z, core_y, core_x), (inner_z, inner_y, inner_x))
+    read, core = (read_z, read_y, read_x), (core_z, core_y, core_x)
+    return Tile(read, core, within(core, read))

@@ -48,6 +48,13 @@ def segmented(project: Project, checkpoint: str) -> tuple[int, int]:
     return sum(case.has(checkpoint) for case in cases), len(cases)
 
 
+def proposers(project: Project) -> tuple[str, ...]:
+    """Whose label maps are there, people's aside, then the other checkpoints."""
+    made = {name for case in project.cases for name in (*case.label_names, *case.instance_names)}
+    names = {*made, *project.checkpoints} - {MANUAL, REVIEWED}
+    return tuple(sorted(names, key=lambda name: (name not in made, name)))
+
+
 def name_organs(text: str) -> LabelSchema:
     """Organs from what a person typed: names with commas or one a line, or ``id = name`` one a line.
 

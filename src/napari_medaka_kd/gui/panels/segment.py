@@ -10,13 +10,14 @@ from superqt import QCollapsible
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.settings import TrainSettings
 from napari_medaka_kd.turns import turned
-from napari_medaka_kd.workflow.herd import segmented
+from napari_medaka_kd.workflow.herd import proposers, segmented
 from napari_medaka_kd.workflow.kinds import finds_things
 
 from ..adopting import adopt_button
 from ..forecast_line import ForecastLine
 from ..form import SettingsForm
 from ..parts import CommandLine, button, choice, fill, words
+from ..propagating import PropagateBox
 
 if TYPE_CHECKING:
     from ..session import Session
@@ -43,6 +44,7 @@ class SegmentPanel(QWidget):
         self.score.setToolTip(_SCORE)
         self.doubt = QCheckBox("Show the teacher's doubt  (U)")
         self.train = TrainBox(session)
+        self.propagate = PropagateBox(session)
         self.adopt = adopt_button(session, self)
         self._lay_out()
         self._listen()
@@ -50,24 +52,33 @@ class SegmentPanel(QWidget):
 
     def refresh(self, *_: object) -> None:
         """Show what can be done now."""
-        project = self.session.project
+        project, chosen = self.session.project, self.session.checkpoint
         checkpoints = () if project is None else project.checkpoints
         self.help.setText(_NO_PROJECT if project is None else "" if checkpoints else _NO_TEACHER)
         self.help.setVisible(bool(self.help.text()))
-        fill(self.checkpoint, {name: name for name in checkpoints}, self.session.checkpoint or None)
-        self.work.setVisible(bool(checkpoints))
-        self.train.setVisible(project is not None)
-        self.adopt.setVisible(project is not None)
+        names = () if project is None else (*proposers(project), *filter(None, (chosen,)))
+        fill(self.checkpoint, {name: name for name in names}, chosen or None)
+        self.work.setVisible(bool(names))
+        for part in (self.train, self.propagate, self.adopt):
+            part.setVisible(project is not None)
         self.train.refresh()
-        self.this.setEnabled(self.session.case is not None)
-        chosen = self.checkpoint.currentData() or ""
+        self.propagate.refresh()
+        self._show_chosen(self.checkpoint.currentData() or "")
+
+    def _show_chosen(self, chosen: str) -> None:
+        """What can be done with ``chosen``: only a checkpoint segments."""
+        project = self.session.project
+        network = project is not None and chosen in project.checkpoints
         organs = project is None or not finds_things(project, chosen)
-        self.score.setEnabled(organs)
+        self.this.setEnabled(network and self.session.case is not None)
+        self.all.setEnabled(network)
+        self.score.setEnabled(network and organs)
         self.score.setToolTip(_SCORE if organs else _NO_SCORE)
-        self.forecast.show_for(chosen if organs else "")
-        if project is not None and checkpoints:
-            have, of = segmented(project, self.checkpoint.currentData())
-            self.state.setText(f"{have} of {of} animals have proposals by {self.checkpoint.currentData()!r}.")
+        self.forecast.show_for(chosen if network and organs else "")
+        self.command.setVisible(network)
+        if project is not None and chosen:
+            have, of = segmented(project, chosen)
+            self.state.setText(f"{have} of {of} animals have proposals by {chosen!r}.")
             self.command.show_command(self._argv())
 
     def segment_this(self) -> None:
@@ -124,7 +135,7 @@ class SegmentPanel(QWidget):
             inner.addWidget(widget)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 4, 0, 0)
-        for part in (self.help, self.work, self.train, self.adopt):
+        for part in (self.help, self.work, self.train, self.propagate, self.adopt):
             column.addWidget(part)
         column.addStretch()
 

@@ -1,0 +1,63 @@
+"""Propagating: a button that lays one animal's labels onto those without, in the background, without a network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from .parts import button, words
+
+if TYPE_CHECKING:
+    from .session import Session
+
+NAME = "propagated"
+_TIP = (
+    "The labels of the animal on show, or of the only labelled one, laid onto every animal without labels, in any "
+    f"pose, as label maps {NAME!r}. Good where animals lie alike; no network is needed."
+)
+
+
+class PropagateBox(QWidget):
+    """A button that begins ``medaka-kd propagate``, and what it would do or what it lacks."""
+
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.session = session
+        self.start, self.state = button("Warp labels onto the others", self.propagate, _TIP), words()
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 8, 0, 0)
+        column.addWidget(self.start)
+        column.addWidget(self.state)
+
+    def refresh(self) -> None:
+        """Say whose labels would be warped onto how many, or why none."""
+        atlas, others = self._atlas(), self._others()
+        self.start.setEnabled(bool(atlas) and others > 0)
+        if not others:
+            self.state.setText("No animal is without labels.")
+        elif not atlas:
+            self.state.setText("To warp labels, look at the animal that has them, in Cases.")
+        else:
+            self.state.setText(f"Those of {atlas}, onto {others} without.")
+
+    def propagate(self) -> None:
+        """Have the labels warped, show and review what comes of it."""
+        project, atlas = self.session.project, self._atlas()
+        if project is not None and atlas:
+            self.session.use(NAME)
+            argv = ["propagate", str(project.folder), "--name", NAME, "--atlas", atlas]
+            self.session.start(f"warp the labels of {atlas}", argv)
+
+    def _atlas(self) -> str:
+        """The labelled animal on show, or the only one; empty where it is not clear which."""
+        case = self.session.case
+        cases = self.session.project.cases if self.session.project else ()
+        labelled = [case.id for case in cases if case.labelled and not case.held_out]
+        if case is not None and case.id in labelled:
+            return case.id
+        return labelled[0] if len(labelled) == 1 else ""
+
+    def _others(self) -> int:
+        cases = self.session.project.cases if self.session.project else ()
+        return sum(not case.labelled and not case.held_out for case in cases)
