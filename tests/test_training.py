@@ -24,7 +24,7 @@ from napari_medaka_kd.settings import (
 )
 from napari_medaka_kd.workflow.rounds import distil
 from napari_medaka_kd.workflow.teach import distil_once, train
-from napari_medaka_kd.workflow.training import read_training, stop_training, trainings
+from napari_medaka_kd.workflow.training import read_training, stop_training, too_short, trainings
 
 PATCHES = PatchSettings(patch=(1, 16, 16), batch=2)
 LOOKS = NetworkSettings(dimensions=2, widths=(4, 8))
@@ -205,6 +205,19 @@ def test_the_trend_is_told_once_there_is_enough_to_tell_it_by(project, values, t
 def test_the_known_labels_show_the_trend_where_nothing_is_held_out(project):
     write_figures(project, "train-x", [(step, {KNOWN: step / 10}) for step in range(1, 9)])
     assert read_training(project, "train-x").trend == "improving"
+
+
+@pytest.mark.parametrize(
+    ("steps", "known", "said"), [(4, 0.55, True), (4, 0.85, False), (9, 0.55, False), (4, None, False)]
+)
+def test_a_training_that_ended_before_it_had_learned_its_labels_says_so(project, steps, known, said):
+    folder = write_figures(project, "train-x", [(4, {"x Dice": 0.5} | ({} if known is None else {KNOWN: known}))])
+    (folder.parent / "asked.json").write_text(json.dumps({"settings": {"fit": {"steps": steps}}}))
+    words = too_short(project, "train-x")
+    assert len(words) == said
+    assert all("55%" in each and "more than 4 steps" in each for each in words)
+    assert all(each in read_training(project, "train-x").sentence for each in words)
+    assert too_short(project, "train-nothing") == []
 
 
 def test_what_is_torn_or_damaged_is_left_out(project):

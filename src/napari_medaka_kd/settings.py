@@ -56,7 +56,7 @@ class AugmentSettings(Settings):
 class FitSettings(Settings):
     """How any network is trained: the part that is the same for every strategy."""
 
-    steps: int = knob(1000, "Steps", "Optimiser steps.", ge=1)
+    steps: int = knob(4000, "Steps", "Optimiser steps.", ge=1)
     learning_rate: float = knob(3e-3, "Learning rate", "Peak of the schedule.", gt=0)
     schedule: Literal["one-cycle", "constant"] = knob("one-cycle", "Schedule", "How the rate goes on after its rise.")
     weight_decay: float = knob(1e-3, "Weight decay", "AdamW's.", ge=0)

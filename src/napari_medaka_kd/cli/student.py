@@ -34,9 +34,13 @@ def distil(
         chosen = knobs(DistilSettings, settings, words, project_knobs(DistilSettings, project, "distil"))
         from napari_medaka_kd.workflow.curate import open_project
         from napari_medaka_kd.workflow.rounds import distil as run
+        from napari_medaka_kd.workflow.training import too_short
 
-        made = play(run(open_project(project), name, teacher, chosen))
-        say(f"Checkpoint {made.name!r}: evaluate it, or let it teach.", card(made), as_json)
+        opened = open_project(project)
+        made = play(run(opened, name, teacher, chosen))
+        said = too_short(opened, f"distil-{name}")
+        told = [f"Checkpoint {made.name!r}: evaluate it, or let it teach.", *said]
+        say("\n".join(told), {**card(made), "said": said}, as_json)
 
 
 @app.command(epilog=f"Knobs:\n\n{listed(PropagateSettings())}")

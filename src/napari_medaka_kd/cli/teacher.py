@@ -27,10 +27,14 @@ def train(
     with plain_failures(as_json):
         from napari_medaka_kd.workflow.curate import open_project
         from napari_medaka_kd.workflow.teach import train as run
+        from napari_medaka_kd.workflow.training import too_short
 
         chosen = knobs(TrainSettings, settings, turns, project_knobs(TrainSettings, project, "train"))
-        made = play(run(open_project(project), name, chosen, cases or ()))
-        say(f"Checkpoint {made.name!r}, trained on {', '.join(made.trained_on)}.", card(made), as_json)
+        opened = open_project(project)
+        made = play(run(opened, name, chosen, cases or ()))
+        said = too_short(opened, f"train-{name}")
+        told = [f"Checkpoint {made.name!r}, trained on {', '.join(made.trained_on)}.", *said]
+        say("\n".join(told), {**card(made), "said": said}, as_json)
 
 
 @app.command(epilog=f"Knobs:\n\n{listed(AdoptSettings())}")

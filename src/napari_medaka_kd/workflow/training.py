@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Curve = tuple[tuple[int, float], ...]
 _ENOUGH = 6  # measurements that a trend can be seen in
 _WORTH = 0.005  # of IoU, between the last quarter of the measurements and the one before
+_LEARNED = 0.8  # IoU; mouse brains: 0.61 after 1000 steps, 0.88 after 4000, which found others 20 points of Dice better
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,17 @@ class Training:
         if self.mean and self.teacher:
             gain = 100 * (self.mean[-1][1] - np.mean(list(self.teacher.values())))
             said += f" Mean IoU {self.mean[-1][1]:.1%}, {gain:+.1f} points against the teacher, on a few places."
-        return said
+        return " ".join(filter(None, (said, self.too_short)))
+
+    @property
+    def too_short(self) -> str:
+        """That it ended before it had learned its labels, for people; empty where it had, or is not done."""
+        if self.step < self.steps or not self.known or self.known[-1][1] >= _LEARNED:
+            return ""
+        return (
+            f"It finds the organs that it learned from with an IoU of {self.known[-1][1]:.0%} only: more than "
+            f"{self.steps} steps (fit.steps) would teach it more."
+        )
 
 
 def trainings(project: Project) -> tuple[str, ...]:
@@ -127,6 +138,12 @@ def read_training(project: Project, run: str) -> Training | None:
         known=curves.get(KNOWN, ()),
         preview=_preview(file.with_name(PREVIEW), measured),
     )
+
+
+def too_short(project: Project, run: str) -> list[str]:
+    """That the training in ``runs/<run>`` ended before it had learned its labels, a sentence; none where it had."""
+    training = read_training(project, run)
+    return [training.too_short] if training is not None and training.too_short else []
 
 
 def stop_training(project: Project, name: str) -> None:
