@@ -44,13 +44,16 @@ def test_of_several_labelled_animals_the_one_on_show_is_the_atlas(
     assert begun[0][-2:] == ["--atlas", "labelled-01"]
 
 
-@pytest.mark.parametrize("kinds", [{"labelled": 1, "unlabelled": 0}, {"labelled": 0, "unlabelled": 2}])
+@pytest.mark.parametrize(
+    ("kinds", "said"),
+    [({"labelled": 1, "unlabelled": 0}, "is without labels"), ({"labelled": 0, "unlabelled": 2}, "has labels")],
+)
 def test_where_nothing_is_to_be_warped_or_nowhere_it_cannot_be_begun(
-    panel: SegmentPanel, session: Session, make_project: MakeProject, kinds: dict[str, int]
+    panel: SegmentPanel, session: Session, make_project: MakeProject, kinds: dict[str, int], said: str
 ) -> None:
     session.open_project(make_project(**kinds).folder)
     assert not panel.propagate.start.isEnabled()
-    assert panel.propagate.state.text()
+    assert said in panel.propagate.state.text()
 
 
 def test_label_maps_of_no_network_are_shown_and_reviewed_but_segment_nothing(

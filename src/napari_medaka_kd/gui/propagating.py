@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_medaka_kd.workflow.requirements import census
+
 from .parts import button, words
 
 if TYPE_CHECKING:
@@ -32,14 +34,18 @@ class PropagateBox(QWidget):
 
     def refresh(self) -> None:
         """Say whose labels would be warped onto how many, or why none."""
-        atlas, others = self._atlas(), self._others()
-        self.start.setEnabled(bool(atlas) and others > 0)
-        if not others:
+        if self.session.project is None:
+            return
+        atlas, found = self._atlas(), census(self.session.project)
+        self.start.setEnabled(bool(atlas) and found.unlabelled > 0)
+        if not found.labelled:
+            self.state.setText("No animal has labels that could be warped.")
+        elif not found.unlabelled:
             self.state.setText("No animal is without labels.")
         elif not atlas:
             self.state.setText("To warp labels, look at the animal that has them, in Cases.")
         else:
-            self.state.setText(f"Those of {atlas}, onto {others} without.")
+            self.state.setText(f"Those of {atlas}, onto {found.unlabelled} without.")
 
     def propagate(self) -> None:
         """Have the labels warped, show and review what comes of it."""
@@ -57,7 +63,3 @@ class PropagateBox(QWidget):
         if case is not None and case.id in labelled:
             return case.id
         return labelled[0] if len(labelled) == 1 else ""
-
-    def _others(self) -> int:
-        cases = self.session.project.cases if self.session.project else ()
-        return sum(not case.labelled and not case.held_out for case in cases)
