@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 NAME = "propagated"
 _TIP = (
     "The labels of the animal on show, or of the only labelled one, laid onto every animal without labels, in any "
-    f"pose, as label maps {NAME!r}. Good where animals lie alike; no network is needed."
+    f"pose, as label maps {NAME!r}; no network is needed. To be looked at, measured and corrected: what you correct "
+    "teaches students, what you accept as it is does not, as there is no teacher behind it."
 )
 
 
