@@ -42,11 +42,11 @@ bench: .venv/.ready-dev  ## the demo with three seeds, the window, opening, conv
 	.venv/bin/python benchmarks/patches.py --arms ours zarr-python "MONAI PersistentDataset" "MONAI CacheDataset"
 
 # Strategy and data set of each claim, with its seeds.
-CLAIMS := self_training/phantom/10 self_training/phantom-same/10 self_training/hippocampi/10 self_training/brains/5 \
+CLAIMS := self_training/phantom/10 self_training/phantom-same/10 self_training/hippocampi/10 self_training/brains-longer/5 \
 	self_training/phantom-spoiled/5 self_training/phantom-elsewhere/5 \
 	shape_intensity/hippocampi/10 shape_intensity/phantom/5 shape_intensity/phantom-longer/5 \
 	mutual/phantom/5 mutual/phantom-fewer/5 mutual/phantom-more/5 mutual/hippocampi/5 \
-	reconstruction/brains/5 reconstruction/heads/1 reconstruction/phantom/2 \
+	reconstruction/brains-longer/5 reconstruction/heads/1 reconstruction/phantom/2 \
 	mean_teacher/hippocampi/5 mean_teacher/hippocampi-elsewhere/5 mean_teacher/phantom/5 mean_teacher/phantom-elsewhere/10
 
 claims: .venv/.ready-dev  ## every strategy against its controls; make claims DATA=FOLDER; a day on two cores

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import sys
 import time
 from pathlib import Path
@@ -101,7 +102,7 @@ class Seed:
 
     def _figures(self, study: Study, arm: str) -> dict[str, float]:
         """Make the arm's label maps, and judge them."""
-        name, project = f"arm-{list(self.claim.arms).index(arm)}", study.project
+        name, project = _called(arm), study.project
         tests = [case.id for case in project.cases if case.held_out]
         if name not in project.checkpoints:
             self.claim.arms[arm](study, name)
@@ -109,6 +110,11 @@ class Seed:
             drain(segment(project, name, SegmentSettings(), tests))
         judge = self.claim.figures.get(self.asked.data)
         return judge(project, name, study.material, self.asked.source) if judge else dice(project, name, study.material)
+
+
+def _called(arm: str) -> str:
+    """An arm's title as the name of a checkpoint."""
+    return "arm-" + re.sub(r"[^A-Za-z0-9]+", "-", arm).strip("-")
 
 
 def opened(place: Path, material: Material) -> Project:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from claims_data import brains, fish_elsewhere, hippocampi, other_scanners, phantom, shifted, small_fish, twin
+from claims_data import MILD, brains, fish_elsewhere, hippocampi, other_scanners, phantom, shifted, small_fish, twin
 from claims_heads import heads, landmarks_and_volumes
 from claims_study import Claim, Study, again
 
@@ -87,6 +87,7 @@ SELF_TRAINING = Claim(
         "phantom-spoiled": partial(phantom, labelled=1, spoiled=10),
         "hippocampi": partial(hippocampi, labelled=5),
         "brains": partial(brains, labelled=1),
+        "brains-longer": partial(brains, labelled=1, steps=4000),
     },
     arms={
         "teacher": _teacher,
@@ -133,10 +134,15 @@ SHAPE_INTENSITY = Claim(
         "shape and intensity": _shapes(),
         "… teacher with skips": _shapes(skips=True),
         "… teacher on scans": _shapes(raw=True),
+        "… other greys": _shapes(greys=0.1),
+        "U-Net, other greys": _shapes(greys=0.1, feature_weight=0.0, shape_steps=1),
+        "U-Net, mild intensity augmentation": lambda study, name: study.train(
+            name, augment=study.plain.augment.model_copy(update=MILD)
+        ),
         "U-Net, strong intensity augmentation": supervised(),
         "shape and intensity, strong augmentation": _shapes(strong=True),
     },
-    references=("U-Net", "U-Net, strong intensity augmentation"),
+    references=("U-Net", "U-Net, other greys", "U-Net, strong intensity augmentation"),
 )
 
 TARGET, ASSISTANT = "target", "assistant"
@@ -241,7 +247,9 @@ def _atlas(**knobs: Any) -> Make:
 RECONSTRUCTION = Claim(
     data={
         "brains": partial(brains, labelled=1, steps=800),
+        "brains-longer": partial(brains, labelled=1, steps=4000),
         "heads": heads,
+        "heads-slices": partial(heads, slices=True),
         "phantom": partial(phantom, labelled=1),
     },
     arms={
@@ -254,7 +262,7 @@ RECONSTRUCTION = Claim(
         "warped labels on the scans": _atlas(seen="scan", hint_weight=0.0),
     },
     references=("atlas only", "synthetic pairs"),
-    figures={"heads": landmarks_and_volumes},
+    figures=dict.fromkeys(("heads", "heads-slices"), landmarks_and_volumes),
 )
 
 

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     Image = npt.NDArray[np.float32]
 
 #: Intensities are bent by little: with the usual much, arms of some thousand steps are far from what labels can teach.
-_MILD: dict[str, Any] = {"gamma": 0.2, "contrast": 0.1, "brightness": 0.1, "noise": 0.05, "blur": 0.5}
-HIPPOCAMPUS = AugmentSettings(rotation=10, scaling=0.1, **_MILD)
+MILD: dict[str, Any] = {"gamma": 0.2, "contrast": 0.1, "brightness": 0.1, "noise": 0.05, "blur": 0.5}
+HIPPOCAMPUS = AugmentSettings(rotation=10, scaling=0.1, **MILD)
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def small_fish(seed: int, beams: list[BeamlineSettings], labelled: int, unlabell
         seed,
         network=NetworkSettings(dimensions=2, widths=(16, 32, 64)),
         patches=PatchSettings(patch=(1, 32, 32), batch=8, class_balance=0.2),
-        augment=AugmentSettings(rotation=10, **_MILD),
+        augment=AugmentSettings(rotation=10, **MILD),
         steps=steps,
         quality=QualitySettings(slab=16, good_iou=0.5, critic_steps=100, seed=seed),
     )

@@ -26,8 +26,11 @@ _LOST = 5.0  # mm, where there is no bone at all
 _FOLDER = "mouse_head_microct"
 
 
-def heads(data: Path, seed: int) -> Material:
-    """Mouse heads at 0.28 mm: a template with labels; twelve strains to learn from without labels, and to be tested."""
+def heads(data: Path, seed: int, slices: bool = False) -> Material:
+    """Mouse heads at 0.28 mm: a template with labels; twelve strains to learn from without labels, and to be tested.
+
+    ``slices``: networks of two dimensions, and six times as many steps.
+    """
     folder, organs = data / _FOLDER, LabelSchema.from_ids(HEAD_PARTS)
     template = open_labels(folder / "template_label.nii.gz", organs)
     labels = LabelMap(_half(template.volume, mean=False), organs)
@@ -37,14 +40,13 @@ def heads(data: Path, seed: int) -> Material:
     }
     nothing = {name: LabelMap(_blank(scan), organs) for name, scan in strains.items()}
     found = {name: (scan, nothing[name]) for name, scan in strains.items()}
-    trial = trial_settings(
-        seed,
-        QualitySettings(),
-        network=NetworkSettings(dimensions=3, widths=(8, 16, 32, 64), coordinates=False),
-        patches=PatchSettings(patch=(48, 48, 48), batch=2),
-        augment=AugmentSettings(rotation=180, scaling=0.2, noise=0.05),
-        steps=500,
-    )
+    network = NetworkSettings(dimensions=3, widths=(8, 16, 32, 64), coordinates=False)
+    patches, steps = PatchSettings(patch=(48, 48, 48), batch=2), 500
+    if slices:
+        network = network.model_copy(update={"dimensions": 2, "widths": (16, 32, 64)})
+        patches, steps = PatchSettings(patch=(1, 64, 64), batch=8), 3000
+    augment = AugmentSettings(rotation=180, scaling=0.2, noise=0.05)
+    trial = trial_settings(seed, QualitySettings(), network=network, patches=patches, augment=augment, steps=steps)
     atlas = {"template": (_half(open_volume(folder / "template_ct.nii.gz"), mean=True), labels)}
     return Material(organs, atlas, found, {"strains": found}, trial)
 
