@@ -106,7 +106,7 @@ class Training:
             return ""
         return (
             f"It finds the organs that it learned from with an IoU of {self.known[-1][1]:.0%} only: more than "
-            f"{self.steps} steps (fit.steps) would teach it more."
+            f"{self.steps} steps (fit.steps) may teach it more."
         )
 
 
