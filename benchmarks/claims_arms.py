@@ -6,7 +6,20 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from claims_data import MILD, brains, fish_elsewhere, hippocampi, other_scanners, phantom, shifted, small_fish, twin
+from claims_data import (
+    MILD,
+    SCANNED,
+    SLIGHT,
+    STRONG,
+    brains,
+    fish_elsewhere,
+    hippocampi,
+    other_scanners,
+    phantom,
+    shifted,
+    small_fish,
+    twin,
+)
 from claims_heads import heads, landmarks_and_volumes
 from claims_study import Claim, Study, again
 
@@ -106,17 +119,15 @@ SELF_TRAINING = Claim(
 )
 
 
-def _shapes(strong: bool = False, **knobs: Any) -> Make:
+def _shapes(bending: dict[str, float], **knobs: Any) -> Make:
     def make(study: Study, name: str) -> None:
-        augment = study.plain.augment if strong else _shape_only(study.plain.augment)
-        study.distil(name, ShapeIntensitySettings(**knobs), augment)
+        study.distil(name, ShapeIntensitySettings(**knobs), study.plain.augment.model_copy(update=bending))
 
     return make
 
 
-def _shape_only(augment: AugmentSettings) -> AugmentSettings:
-    """Bent as before, intensities as scanned."""
-    return augment.model_copy(update={"gamma": 0.0, "contrast": 0.0, "brightness": 0.0, "noise": 0.0, "blur": 0.0})
+def _unet(bending: dict[str, float]) -> Make:
+    return lambda study, name: study.train(name, augment=study.plain.augment.model_copy(update=bending))
 
 
 SHAPE_INTENSITY = Claim(
@@ -130,19 +141,18 @@ SHAPE_INTENSITY = Claim(
         ),
     },
     arms={
-        "U-Net": lambda study, name: study.train(name, augment=_shape_only(study.plain.augment)),
-        "shape and intensity": _shapes(),
-        "… teacher with skips": _shapes(skips=True),
-        "… teacher on scans": _shapes(raw=True),
-        "… other greys": _shapes(greys=0.1),
-        "U-Net, other greys": _shapes(greys=0.1, feature_weight=0.0, shape_steps=1),
-        "U-Net, mild intensity augmentation": lambda study, name: study.train(
-            name, augment=study.plain.augment.model_copy(update=MILD)
-        ),
-        "U-Net, strong intensity augmentation": supervised(),
-        "shape and intensity, strong augmentation": _shapes(strong=True),
+        "U-Net": _unet(SCANNED),
+        "shape and intensity": _shapes(SCANNED),
+        "… teacher with skips": _shapes(SCANNED, skips=True),
+        "… teacher on scans": _shapes(SCANNED, raw=True),
+        "U-Net, slight intensity augmentation": _unet(SLIGHT),
+        "shape and intensity, slight augmentation": _shapes(SLIGHT),
+        "U-Net, mild intensity augmentation": _unet(MILD),
+        "shape and intensity, mild augmentation": _shapes(MILD),
+        "U-Net, strong intensity augmentation": _unet(STRONG),
+        "shape and intensity, strong augmentation": _shapes(STRONG),
     },
-    references=("U-Net", "U-Net, other greys", "U-Net, strong intensity augmentation"),
+    references=("U-Net", *(f"U-Net, {how} intensity augmentation" for how in ("slight", "mild", "strong"))),
 )
 
 TARGET, ASSISTANT = "target", "assistant"

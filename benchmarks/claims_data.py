@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 #: Intensities are bent by little: with the usual much, arms of some thousand steps are far from what labels can teach.
 MILD: dict[str, Any] = {"gamma": 0.2, "contrast": 0.1, "brightness": 0.1, "noise": 0.05, "blur": 0.5}
+SLIGHT: dict[str, Any] = {name: reach / 2 for name, reach in MILD.items()}
+STRONG: dict[str, Any] = AugmentSettings().model_dump(include=set(MILD))
+SCANNED: dict[str, Any] = dict.fromkeys(MILD, 0.0)
 HIPPOCAMPUS = AugmentSettings(rotation=10, scaling=0.1, **MILD)
 
 

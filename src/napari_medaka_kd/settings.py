@@ -216,13 +216,6 @@ class ShapeIntensitySettings(StrategySettings):
     name: Literal["shape_intensity"] = "shape_intensity"
     feature_weight: float = knob(2.0, "Features", "Weight of the distance to the shape teacher's features.", ge=0)
     shape_steps: int = knob(0, "Steps of the shape teacher", "0: as many as the student's.", ge=0)
-    greys: float = knob(
-        0.0,
-        "Other greys",
-        "How far each organ of a patch is shown brighter or darker to the student, in windows; 0: as scanned.",
-        ge=0,
-        le=1,
-    )
     skips: bool = knob(False, "Skips in the teacher", "Whether the shape teacher has skip connections; for comparison.")
     raw: bool = knob(False, "Raw images", "Whether the shape teacher sees scans as they are; for comparison.")
 

@@ -1,7 +1,5 @@
 """Shape and intensity: class-mean images, and whom the features pull."""
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,6 @@ from napari_medaka_kd.distil.strategies.shape_intensity import (
     ShapeLoss,
     class_mean,
     class_means,
-    other_greys,
 )
 from napari_medaka_kd.networks.build import build
 from napari_medaka_kd.networks.unet import UNet
@@ -90,30 +87,3 @@ def test_the_shape_teacher_sees_no_scan(toy):
     assert values(loss, plain) == values(loss, other)
     seen = ShapeLoss(teacher, means_of(toy), ONES, raw=True)
     assert values(seen, plain) != values(seen, other)
-
-
-def test_other_greys_move_each_class_of_a_patch_by_one_amount_and_nothing_else(toy):
-    batch = first_batch(toy)
-    shown = other_greys(batch, toy.SCHEMA.classes, 0.3, seed=1)
-    torch.testing.assert_close(shown[:, 1:], batch.image[:, 1:])
-    moved = shown[:, 0] - batch.image[:, 0]
-    amounts = [by for row, target in zip(moved, batch.target, strict=True) for by in moves(row, target)]
-    assert all(float(by.max() - by.min()) < 1e-6 for by in amounts)
-    assert len({round(float(by[0]), 6) for by in amounts}) == len(amounts)
-    assert 0 < max(float(by.abs().max()) for by in amounts) <= 0.3
-
-
-def moves(row, target):
-    return [row[target == number] for number in range(3) if (target == number).any()]
-
-
-def test_other_greys_are_a_function_of_the_seed_and_the_batch(toy):
-    first, second = itertools.islice(toy.diet(unlabelled=0, augment=toy.STILL).batches()(0), 2)
-    shifts = [
-        other_greys(batch, toy.SCHEMA.classes, 0.3, seed)[:, 0] - batch.image[:, 0]
-        for batch, seed in ((first, 1), (first, 1), (first, 2), (second, 1))
-    ]
-    torch.testing.assert_close(shifts[0], shifts[1], rtol=0, atol=0)
-    assert not torch.equal(shifts[0], shifts[2])
-    assert {round(float(x), 5) for x in shifts[0].unique()}.isdisjoint(round(float(x), 5) for x in shifts[3].unique())
-    assert other_greys(first, toy.SCHEMA.classes, 0.0, 1) is first.image

@@ -125,7 +125,7 @@ def study(strategy, folder, steps, save_every, augment=AugmentSettings(), **more
 
 #: The strategies that learn from scans and labels alone.
 STUDIES = {
-    "shape_intensity": ShapeIntensitySettings(feature_weight=0.05, greys=0.03),  # 2 drowns the labels in four channels
+    "shape_intensity": ShapeIntensitySettings(feature_weight=0.1),  # 2 drowns the labels in four channels
     "mean_teacher": MeanTeacherSettings(
         unlabelled=2, views=2, weight=1, feature_weight=0.1, rise=0.8
     ),  # the teacher lags

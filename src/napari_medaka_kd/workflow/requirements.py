@@ -147,8 +147,8 @@ def advise(found: Census) -> Advice:
         return Advice(
             "reconstruction",
             f"One animal has labels and {found.unlabelled} have none: reconstruction learns from the one, warped onto "
-            "the others; where all lie alike, the warped labels themselves are better (medaka-kd propagate); with "
-            "verdicts on a teacher's proposals, self_training.",
+            "the others; the warped labels themselves are there in minutes (medaka-kd propagate); with verdicts on a "
+            "teacher's proposals, self_training.",
         )
     return Advice(
         "self_training",

@@ -4,7 +4,7 @@ Known from the paper: the teacher is the same U-Net without skip connections, tr
 images, in which every voxel has the mean intensity of its class, background included; the student's loss is
 ``CE + 2·MSE(F_student(x), F_teacher(class-mean x))`` on the last decoder feature; no logits are distilled; the student
 alone is kept. Ours: means over the whole animal rather than a slice, the coordinates beside the image where a network
-is told them, Dice beside the cross-entropy as everywhere in this house, and other greys for the student, if wanted.
+is told them, Dice beside the cross-entropy as everywhere in this house.
 """
 
 from __future__ import annotations
@@ -59,11 +59,9 @@ class ShapeIntensityLoss:
     means: Tensor
     balance: Tensor
     settings: ShapeIntensitySettings
-    seed: int = 0
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        classes = self.means.shape[1]
-        logits, features = self.student.with_features(other_greys(batch, classes, self.settings.greys, self.seed))
+        logits, features = self.student.with_features(batch.image)
         terms = dice_ce(logits, batch.target, batch.weight, self.balance)
         if self.settings.feature_weight:
             self.teacher.eval()
@@ -92,7 +90,7 @@ def shape_intensity(settings: DistilSettings, lesson: Lesson, run: Run) -> Job[n
     steps = strategy.shape_steps or settings.fit.steps
     yield from fit(Stage("shape-teacher", (shapes,), diet.batches(), steps), run)
     teacher.requires_grad_(requires_grad=False)
-    losses = ShapeIntensityLoss(student, teacher, means, balance, strategy, run.seed)
+    losses = ShapeIntensityLoss(student, teacher, means, balance, strategy)
     stage = Stage(
         "student",
         (Learner("student", student, losses),),
@@ -141,18 +139,3 @@ def class_mean(batch: Batch, means: Tensor) -> Tensor:
     donors = table[batch.animal[batch.donor][:, None, None, None], classes]
     shade = torch.where(batch.pasted[:, 0], donors, own)[:, None]
     return torch.cat((shade.to(batch.image.dtype), batch.image[:, 1:]), dim=1)
-
-
-def other_greys(batch: Batch, classes: int, reach: float, seed: int) -> Tensor:
-    """``batch.image``, each class of each row brighter or darker by up to ``reach`` windows, by a draw of its own.
-
-    The same for the same ``seed`` and batch. The shape teacher is shown none of it, so that the student's features have
-    to be the same whatever the greys (ours).
-    """
-    if not reach:
-        return batch.image
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + batch.number)
-    shifts = reach * (2 * torch.rand(len(batch.image), classes, generator=generator) - 1)
-    rows = torch.arange(len(batch.image))[:, None, None, None]
-    moved = shifts.to(batch.image.device)[rows, batch.target.clamp_min(0)]
-    return torch.cat((batch.image[:, :1] + moved[:, None], batch.image[:, 1:]), dim=1)
