@@ -159,7 +159,7 @@ def show(found: Found, bases: list[str], in_percent: bool) -> None:
         for arm, each in found.items()
     ]
     print_table(["mean Dice, %" if in_percent else "", *tests], rows)
-    for base in bases:
+    for base in bases if len(found) > 1 else ():
         rows = [
             [arm, *(in_points(each[test]) if in_percent else in_units(each[test]) for test in tests)]
             for arm, each in against(found, base).items()

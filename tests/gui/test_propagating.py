@@ -65,3 +65,15 @@ def test_label_maps_of_no_network_are_shown_and_reviewed_but_segment_nothing(
     assert "4 of 4 animals have proposals" in panel.state.text()
     assert not any(part.isEnabled() for part in (panel.this, panel.all, panel.score))
     assert not any(part.isVisible() for part in (panel.forecast, panel.command))
+
+
+def test_out_of_sight_the_panel_asks_nothing_and_in_sight_it_knows_again(
+    panel: SegmentPanel, session: Session, make_project: MakeProject
+) -> None:
+    session.open_project(make_project(labelled=2, unlabelled=1).folder)
+    session.look_at("labelled-00")
+    panel.hide()
+    session.look_at("labelled-01")
+    assert "labelled-00" in panel.propagate.state.text()
+    panel.show()
+    assert "labelled-01" in panel.propagate.state.text()

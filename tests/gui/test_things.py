@@ -113,6 +113,7 @@ def test_they_are_looked_at_and_not_reviewed_or_scored(qtbot: Any, looking: Sess
     notice, panel = Notice(looking), SegmentPanel(looking)
     for widget in (notice, panel):
         qtbot.addWidget(widget)
+        widget.show()
     notice.refresh()
     assert "not reviewed" in notice.text.text()
     assert not panel.score.isEnabled()

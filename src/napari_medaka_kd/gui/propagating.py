@@ -58,9 +58,9 @@ class PropagateBox(QWidget):
 
     def _atlas(self) -> str:
         """The labelled animal on show, or the only one; empty where it is not clear which."""
-        case = self.session.case
-        cases = self.session.project.cases if self.session.project else ()
-        labelled = [case.id for case in cases if case.labelled and not case.held_out]
-        if case is not None and case.id in labelled:
+        project, case = self.session.project, self.session.case
+        if case is not None and case.labelled and not case.held_out:
             return case.id
-        return labelled[0] if len(labelled) == 1 else ""
+        if project is None or census(project).labelled != 1:
+            return ""
+        return next(case.id for case in project.cases if case.labelled and not case.held_out)

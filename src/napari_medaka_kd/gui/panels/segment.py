@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QGridLayout, QLineEdit, QVBoxLayout, QWidget
 from superqt import QCollapsible
@@ -48,10 +48,11 @@ class SegmentPanel(QWidget):
         self.adopt = adopt_button(session, self)
         self._lay_out()
         self._listen()
-        self.refresh()
 
     def refresh(self, *_: object) -> None:
-        """Show what can be done now."""
+        """Show what can be done now; out of sight it asks nothing of the animals, of which there may be hundreds."""
+        if not self.isVisible():
+            return
         project, chosen = self.session.project, self.session.checkpoint
         checkpoints = () if project is None else project.checkpoints
         self.help.setText(_NO_PROJECT if project is None else "" if checkpoints else _NO_TEACHER)
@@ -80,6 +81,10 @@ class SegmentPanel(QWidget):
             have, of = segmented(project, chosen)
             self.state.setText(f"{have} of {of} animals have proposals by {chosen!r}.")
             self.command.show_command(self._argv())
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802  Qt's name
+        super().showEvent(event)
+        self.refresh()
 
     def segment_this(self) -> None:
         """Have the animal on show segmented, from where the person looks."""
