@@ -49,7 +49,7 @@ CLAIMS := self_training/phantom/10 self_training/phantom-same/10 self_training/h
 	reconstruction/brains-longer/5 reconstruction/heads/1 reconstruction/phantom/2 \
 	mean_teacher/hippocampi/5 mean_teacher/hippocampi-elsewhere/5 mean_teacher/phantom/5 mean_teacher/phantom-elsewhere/10
 
-claims: .venv/.ready-dev  ## every strategy against its controls; make claims DATA=FOLDER; a day on two cores
+claims: .venv/.ready-dev  ## every strategy against its controls; make claims DATA=FOLDER; more than a day on two cores
 	for claim in $(CLAIMS); do .venv/bin/python benchmarks/claims.py --source $(DATA) \
 		--strategy $$(echo $$claim | cut -d/ -f1) --data $$(echo $$claim | cut -d/ -f2) --seeds $$(echo $$claim | cut -d/ -f3) || exit 1; done
 	.venv/bin/python benchmarks/claims_instances.py --source $(DATA) --strategy instances --data nuclei --seeds 5

@@ -1,13 +1,15 @@
 """Warping one animal's labels onto the others: from the panel Segment, without any network."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from napari_medaka_kd.gui.panels.segment import SegmentPanel
 from napari_medaka_kd.gui.session import Session
-from napari_medaka_kd.project import Project
+from napari_medaka_kd.project import Project, create_project
+from napari_medaka_kd.volumes.phantom import MEDAKA
 
 MakeProject = Callable[..., Project]
 
@@ -65,6 +67,15 @@ def test_label_maps_of_no_network_are_shown_and_reviewed_but_segment_nothing(
     assert "4 of 4 animals have proposals" in panel.state.text()
     assert not any(part.isEnabled() for part in (panel.this, panel.all, panel.score))
     assert not any(part.isVisible() for part in (panel.forecast, panel.command))
+
+
+def test_where_nobody_proposed_anything_there_is_nobody_to_choose(
+    panel: SegmentPanel, session: Session, tmp_path: Path
+) -> None:
+    create_project(tmp_path / "empty", "empty", MEDAKA)
+    session.open_project(tmp_path / "empty")
+    assert not panel.work.isVisible()
+    assert panel.train.isVisible()
 
 
 def test_out_of_sight_the_panel_asks_nothing_and_in_sight_it_knows_again(

@@ -11,6 +11,9 @@ from napari_medaka_kd.workflow.requirements import census
 from .parts import button, words
 
 if TYPE_CHECKING:
+    from napari_medaka_kd.project import Project
+    from napari_medaka_kd.workflow.requirements import Census
+
     from .session import Session
 
 NAME = "propagated"
@@ -37,7 +40,8 @@ class PropagateBox(QWidget):
         """Say whose labels would be warped onto how many, or why none."""
         if self.session.project is None:
             return
-        atlas, found = self._atlas(), census(self.session.project)
+        found = census(self.session.project)
+        atlas = self._atlas(self.session.project, found)
         self.start.setEnabled(bool(atlas) and found.unlabelled > 0)
         if not found.labelled:
             self.state.setText("No animal has labels that could be warped.")
@@ -50,17 +54,17 @@ class PropagateBox(QWidget):
 
     def propagate(self) -> None:
         """Have the labels warped, show and review what comes of it."""
-        project, atlas = self.session.project, self._atlas()
-        if project is not None and atlas:
+        project = self.session.project
+        if project is not None and (atlas := self._atlas(project, census(project))):
             self.session.use(NAME)
             argv = ["propagate", str(project.folder), "--name", NAME, "--atlas", atlas]
             self.session.start(f"warp the labels of {atlas}", argv)
 
-    def _atlas(self) -> str:
+    def _atlas(self, project: Project, found: Census) -> str:
         """The labelled animal on show, or the only one; empty where it is not clear which."""
-        project, case = self.session.project, self.session.case
+        case = self.session.case
         if case is not None and case.labelled and not case.held_out:
             return case.id
-        if project is None or census(project).labelled != 1:
+        if found.labelled != 1:
             return ""
         return next(case.id for case in project.cases if case.labelled and not case.held_out)
