@@ -33,6 +33,7 @@ VERBS = [
     "evaluate",
     "forecast",
     "init",
+    "label",
     "measure",
     "merge",
     "methods",

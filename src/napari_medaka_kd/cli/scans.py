@@ -1,4 +1,4 @@
-"""Verbs about scans: demo, init, add, modality, convert."""
+"""Verbs about scans: demo, init, add, label, modality, convert."""
 
 from __future__ import annotations
 
@@ -79,6 +79,41 @@ def add(
         things = bool(made.instance_names)
         facts = {"case": made.id, "shape": shape, "labelled": made.labelled, "instances": things, "flags": mine}
         say("\n".join(told), facts, as_json)
+
+
+@app.command()
+def label(
+    project: ProjectFolder,
+    case: Annotated[str, typer.Argument(metavar="CASE", help="Name of the animal.")],
+    labels: Annotated[Path | None, typer.Option("--labels", help="Organ ids on the scan's grid.")] = None,
+    taken: Annotated[
+        str, typer.Option("--from", help="A label map that it has, with your corrections: all of it is right.")
+    ] = "",
+    back: Annotated[
+        bool, typer.Option("--take-back", help="What was taken from a label map is no label again.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Give a case of a project labels: drawn elsewhere since it was added, or a label map that is right by now."""
+    with plain_failures(as_json):
+        from napari_medaka_kd.errors import UserError
+        from napari_medaka_kd.workflow.curate import open_project
+        from napari_medaka_kd.workflow.label import label_from, label_from_file, take_back
+
+        opened = open_project(project)
+        if (labels is not None) + bool(taken) + back != 1:
+            raise UserError(
+                "It is not clear which labels are meant.", "Say one: --labels FILE, --from NAME, --take-back."
+            )
+        if labels is not None:
+            made = play(label_from_file(opened, case, labels))
+        else:
+            made = take_back(opened, case) if back else play(label_from(opened, case, taken))
+        say(
+            f"Case {made.id!r} has {'labels now' if made.labelled else 'no labels any more'}.",
+            {"case": made.id, "labelled": made.labelled},
+            as_json,
+        )
 
 
 @app.command()

@@ -20,7 +20,7 @@ NAME = "propagated"
 _TIP = (
     "The labels of the animal on show, or of the only labelled one, laid onto every animal without labels, in any "
     f"pose, as label maps {NAME!r}; no network is needed. To be looked at, measured and corrected: what you correct "
-    "teaches students, what you accept as it is does not, as there is no teacher behind it."
+    "teaches students; an animal that is right as a whole becomes a labelled one in Cases."
 )
 
 

@@ -82,13 +82,24 @@ def next_generation(labels: Path, name: str) -> Path:
     return folder
 
 
+def delist(labels: Path, name: str) -> tuple[str, ...]:
+    """List no generation of ``name`` any more, durably; returns those that were."""
+    with locked(labels / ".lock"):
+        names = listed(labels)
+        former = tuple(entry for entry in names if split_name(entry)[0] == name)
+        _write(labels, [entry for entry in names if entry not in former])
+    return former
+
+
 def enlist(labels: Path, generation: str) -> tuple[str, ...]:
     """List ``generation`` in place of the other ones of its name, durably; returns those."""
     stem, _ = split_name(generation)
     with locked(labels / ".lock"):
         names = listed(labels)
         former = tuple(name for name in names if split_name(name)[0] == stem and name != generation)
-        kept = [name for name in names if name not in (*former, generation)]
-        data = group_json({"ome": {"version": "0.5", "labels": [*kept, generation]}})
-        replace_file(labels / "zarr.json", data)
+        _write(labels, [*(name for name in names if name not in (*former, generation)), generation])
     return former
+
+
+def _write(labels: Path, names: list[str]) -> None:
+    replace_file(labels / "zarr.json", group_json({"ome": {"version": "0.5", "labels": names}}))

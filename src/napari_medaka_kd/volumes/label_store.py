@@ -19,7 +19,7 @@ from .channels import open_channels
 from .gate import check_ids
 from .label_extras import UNCERTAINTY, extra_folder
 from .label_generation import LabelGeneration, open_generation
-from .label_list import generations, listed, next_generation, resolve, split_name
+from .label_list import delist, generations, listed, next_generation, resolve, split_name
 from .ledger import LEDGER, read_plan
 from .open import open_store
 from .pyramid import plan_levels
@@ -120,6 +120,24 @@ def generation(store: Path, name: str) -> str:
         If ``store`` has no complete label map of that name.
     """
     return resolve(store / "labels", name)
+
+
+def fingerprint(store: Path, name: str) -> str:
+    """What label map ``name`` was begun with, see :func:`begin_labels`; empty where that was not kept.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    plan = read_plan(store / "labels" / generation(store, name))
+    return "" if plan is None else str(plan.get("fingerprint", ""))
+
+
+def remove_labels(store: Path, name: str) -> None:
+    """Remove label map ``name``, if there is one; killed at any moment, it is either whole or not listed."""
+    for former in delist(store / "labels", name):
+        shutil.rmtree(store / "labels" / former, ignore_errors=True)
 
 
 def plan_labels(scan: Volume, schema: LabelSchema, fingerprint: str, extras: Sequence[Extra]) -> dict[str, Any]:

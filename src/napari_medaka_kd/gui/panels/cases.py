@@ -27,6 +27,7 @@ from napari_medaka_kd.workflow.curate import name_case, read_organs
 from napari_medaka_kd.workflow.herd import CaseLine, herd, name_organs
 from napari_medaka_kd.workflow.unpack import is_pack_file
 
+from ..labelling import LabelsBox
 from ..packs import PackBox, open_any
 from ..parts import button, side_by_side, words
 
@@ -55,6 +56,7 @@ class CasesPanel(QWidget):
         self.title, self.help = words(), words(_BEGIN)
         self.table = self._table()
         self.new, self.scan, self.packs = NewProject(session), NewScan(session), PackBox(session)
+        self.labels = LabelsBox(session)
         self.add = button("Add scan …", self._on_add, "A scan, and its labels if it has any; or drop it here.")
         self.recent = button("Recent", self._on_recent, "Projects that were open lately.")
         self._lay_out()
@@ -71,6 +73,7 @@ class CasesPanel(QWidget):
         self.recent.setEnabled(bool(self.session.recent))
         self.add.setVisible(project is not None)
         self.packs.refresh()
+        self.labels.refresh()
         lines = () if project is None else herd(project, self.session.checkpoint)
         self.table.setVisible(bool(lines))
         self._fill(lines)
@@ -133,7 +136,7 @@ class CasesPanel(QWidget):
         column.setContentsMargins(0, 4, 0, 0)
         column.addWidget(self.title)
         column.addLayout(grid)
-        for widget in (self.new, self.help, self.table, self.add, self.scan, self.packs):
+        for widget in (self.new, self.help, self.table, self.labels, self.add, self.scan, self.packs):
             column.addWidget(widget, 1 if widget is self.table else 0)
         column.addStretch()
 
