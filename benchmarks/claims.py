@@ -3,7 +3,8 @@
     python benchmarks/claims.py --strategy shape_intensity --data hippocampi --seeds 5 [--folder FOLDER]
 
 Every arm of a seed has the same animals, steps, patches and network. Differences are paired by seed, with 95 %
-t-intervals. Interrupted, the same command goes on; ``--arms`` plays some arms alone, for more seeds of what matters.
+t-intervals. Interrupted, the same command goes on; ``--arms`` plays some arms alone, for more seeds of what matters,
+``--steps`` rehearses with so few steps that every arm is played within minutes, to see that it can be.
 Writes a table, and a plot beside the results.
 """
 
@@ -15,6 +16,7 @@ import math
 import re
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 from claims_arms import CLAIMS
+from claims_data import shortened
 from claims_study import Claim, Study
 from table import in_points, print_table, say_json
 
@@ -64,7 +67,7 @@ def main() -> None:
     if further:
         facts = [seed[FACTS] for seed in seeds.values()]
         print_table(list(facts[0]), [[f"{np.nanmean([each[name] for each in facts]):.2f}" for name in facts[0]]])
-    print(f"Plot: {draw(found, asked.folder / asked.strategy / asked.data / 'claims.svg', in_percent)}")
+    print(f"Plot: {draw(found, folder_of(asked) / 'claims.svg', in_percent)}")
 
 
 FACTS = "facts"
@@ -75,7 +78,7 @@ class Seed:
 
     def __init__(self, asked: argparse.Namespace, claim: Claim, seed: int) -> None:
         self.asked, self.claim, self.seed = asked, claim, seed
-        self.folder = asked.folder / asked.strategy / asked.data / f"seed-{seed}"
+        self.folder = folder_of(asked) / f"seed-{seed}"
 
     def play(self, wanted: list[str]) -> dict[str, dict[str, float]]:
         """By arm of those wanted, its figures on each test; ``facts`` among these are further ones."""
@@ -94,6 +97,8 @@ class Seed:
 
     def _study(self) -> Study:
         material = self.claim.data[self.asked.data](self.asked.source, self.seed)
+        if self.asked.steps:
+            material = replace(material, trial=shortened(material.trial, self.asked.steps))
         return Study(opened(self.folder / "project", material), material)
 
     def _facts(self, study: Study) -> dict[str, float]:
@@ -117,9 +122,9 @@ def _called(arm: str) -> str:
     return "arm-" + re.sub(r"[^A-Za-z0-9]+", "-", arm).strip("-")
 
 
-def opened(place: Path, material: Material) -> Project:
+def opened(folder: Path, material: Material) -> Project:
     """The project of one seed; the animals of each test are cases that are held out."""
-    project = open_project(place) if place.exists() else create_project(place, "claims", material.organs)
+    project = open_project(folder) if folder.exists() else create_project(folder, "claims", material.organs)
     known = {case.id for case in project.cases}
     for name, (volume, labels) in (material.labelled | material.unlabelled).items():
         if name not in known:
@@ -194,7 +199,13 @@ def draw(found: Found, file: Path, in_percent: bool) -> Path:
     return file
 
 
-def seeds(text: str) -> list[int]:
+def folder_of(asked: argparse.Namespace) -> Path:
+    """Where the seeds are played; of a rehearsal elsewhere."""
+    data = f"{asked.data}-{asked.steps}-steps" if asked.steps else asked.data
+    return Path(asked.folder / asked.strategy / data)
+
+
+def numbers(text: str) -> list[int]:
     first, _, last = text.rpartition(":")
     return list(range(int(first or 0), int(last)))
 
@@ -204,12 +215,18 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--strategy", choices=CLAIMS, required=True)
     every = sorted({name for claim in CLAIMS.values() for name in claim.data})
     parser.add_argument("--data", choices=every, required=True)
-    parser.add_argument("--seeds", type=seeds, default=[*range(5)], help="how many, or those of a range: 5:10")
     parser.add_argument("--arms", nargs="+", metavar="TITLE", help="these alone; by default all")
+    parser.add_argument("--json", action="store_true", help="one line for machines instead of the tables")
+    add_shared(parser, seeds=5)
+    return parser.parse_args()
+
+
+def add_shared(parser: argparse.ArgumentParser, seeds: int) -> None:
+    """What every play of a claim is asked; ``seeds`` many by default."""
+    parser.add_argument("--seeds", type=numbers, default=[*range(seeds)], help="how many, or those of a range: 5:10")
     parser.add_argument("--source", type=Path, required=True, help="folder of the real scans")
     parser.add_argument("--folder", type=Path, default=Path("medaka-bench") / "claims", help="where to work")
-    parser.add_argument("--json", action="store_true", help="one line for machines instead of the tables")
-    return parser.parse_args()
+    parser.add_argument("--steps", type=int, default=0, help="a rehearsal: so many steps, in a folder of its own")
 
 
 if __name__ == "__main__":

@@ -223,6 +223,15 @@ def trial_settings(seed: int, quality: QualitySettings, steps: int, **teacher: A
     return TrialSettings(seed=seed, teacher=taught, quality=quality, student=student)
 
 
+def shortened(trial: TrialSettings, steps: int) -> TrialSettings:
+    """The same with ``steps`` for teacher and student."""
+    teacher, student = (
+        each.model_copy(update={"fit": each.fit.model_copy(update={"steps": steps})})
+        for each in (trial.teacher, trial.student)
+    )
+    return trial.model_copy(update={"teacher": teacher, "student": student})
+
+
 def _shift(volume: Volume, shift: Callable[[Image, np.random.Generator], Image], rng: np.random.Generator) -> Volume:
     """``shift`` of the intensities, in units of the body's window."""
     low, high = find_body(volume).window

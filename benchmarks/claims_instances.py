@@ -219,7 +219,6 @@ DATA: dict[str, Callable[[Path, int], Material]] = {
     "few-nuclei-all": partial(nuclei, looks=SMALL, all_labelled=True),
     "nuclei-elsewhere": partial(nuclei, looks=replace(LARGE, worse=True)),
     "few-nuclei-elsewhere": partial(nuclei, looks=replace(SMALL, worse=True)),
-    "nuclei-short": partial(nuclei, steps=3),
 }
 INSTANCES = Claim(
     data=DATA,

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from claims import Seed, seeds
+from claims import Seed, add_shared, folder_of
 from claims_arms import CLAIMS
 from claims_data import hippocampi
 from table import in_points, print_table
@@ -40,7 +40,8 @@ def main() -> None:
                 if arm in ARMS:
                     found[count][arm][str(seed)] = figures[TEST]
     show(found)
-    print(f"Plot: {draw(found, asked.folder / STRATEGY / 'labels.svg')}")
+    asked.data = "labels"
+    print(f"Plot: {draw(found, folder_of(asked) / 'claims.svg')}")
 
 
 def show(found: Curve) -> None:
@@ -88,15 +89,14 @@ def draw(found: Curve, file: Path) -> Path:
     axes.set_xlabel("labelled animals of 28")
     axes.set_ylabel("mean Dice, %")
     axes.legend(fontsize="small")
+    file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file)
     return file
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=seeds, default=[*range(3)], help="how many, or those of a range: 5:10")
-    parser.add_argument("--source", type=Path, required=True, help="folder of the real scans")
-    parser.add_argument("--folder", type=Path, default=Path("medaka-bench") / "claims", help="where to work")
+    add_shared(parser, seeds=3)
     return parser.parse_args(namespace=argparse.Namespace(strategy=STRATEGY, arms=[*ARMS]))
 
 
