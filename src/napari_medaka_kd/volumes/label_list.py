@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from napari_medaka_kd.errors import UserError
@@ -27,8 +28,16 @@ def listed(labels: Path) -> tuple[str, ...]:
     if not path.is_file():
         return ()
     with refusing(str(path)):
-        names = read_json(labels.parent.resolve(), path)["attributes"]["ome"]["labels"]
-        return tuple(name for name in names if isinstance(name, str) and _is_folder_name(name))
+        with path.open("rb"):  # on a share, only after opening is what another machine wrote certain to be seen
+            state = path.lstat()
+        return _read(path, (state.st_ino, state.st_mtime_ns, state.st_size))
+
+
+@lru_cache(maxsize=4096)
+def _read(path: Path, _: tuple[int, int, int]) -> tuple[str, ...]:
+    """The names in the list as its file is now."""
+    names = read_json(path.parent.parent.resolve(), path)["attributes"]["ome"]["labels"]
+    return tuple(name for name in names if isinstance(name, str) and _is_folder_name(name))
 
 
 def _is_folder_name(name: str) -> bool:
