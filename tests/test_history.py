@@ -32,6 +32,7 @@ from napari_medaka_kd.volumes.volume import Volume
 from napari_medaka_kd.workflow.curate import Word, verdict
 from napari_medaka_kd.workflow.desk import Desk
 from napari_medaka_kd.workflow.history import check_logs, export_verdicts, import_verdicts
+from napari_medaka_kd.workflow.label import label_from
 from napari_medaka_kd.workflow.methods import methods
 
 
@@ -213,6 +214,12 @@ def test_the_paragraph_says_what_is_in_the_project(project: Project) -> None:
         assert words in told.text, told.text
     assert told.facts["conflicts"] == 3
     assert told.facts["reviewers"] == {"ann": 3, "bob": 4}
+
+
+def test_the_paragraph_says_whose_labels_nobody_drew(project: Project) -> None:
+    assert "had them taken" not in methods(project, "teacher").text
+    drain(label_from(project, "fish-01", "teacher"))
+    assert "Of 2 animals with labels to learn from, 1 had them taken" in methods(project, "teacher").text
 
 
 def test_the_paragraph_says_what_random_verdicts_prove_of_what_nobody_looked_at(copy: Project) -> None:

@@ -18,6 +18,7 @@ from napari_medaka_kd.review.agreement import FEW
 from napari_medaka_kd.words import counted
 
 from .agreeing import agreement_facts, compare
+from .label import taken_from
 from .stopping import accept_from, review_settings, stop_rule, taught_unseen
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def _animals(project: Project, checkpoint: str, said: Sequence[Verdict]) -> dict
     return {
         "weights_sha256": card.get("weights_sha256", ""), "trained_on": card.get("trained_on", []),
         "animals": len(cases), "labelled": sum(case.labelled and not case.held_out for case in cases),
+        "labels_taken": sum(bool(taken_from(case)) for case in cases),
         "held_out": sum(case.held_out for case in cases), "reviewed": len({verdict.item.case for verdict in said}),
         "proposed": sum(checkpoint in case.label_names for case in cases), "organs": len(project.schema.organs),
     }  # fmt: skip
@@ -142,6 +144,11 @@ def _about_animals(facts: dict[str, Any]) -> Iterable[str]:
         f"{facts['animals']} by the network {facts['checkpoint']!r}{weights}{learned}; "
         f"{counted(facts['held_out'], 'animal')} {_be(facts['held_out'])} held out."
     )
+    if taken := facts["labels_taken"]:
+        yield (
+            f"Of {counted(facts['labelled'], 'animal')} with labels to learn from, {taken} had them taken from "
+            "proposals or warped labels, with what people corrected in these."
+        )
 
 
 def _about_words(facts: dict[str, Any]) -> Iterable[str]:
