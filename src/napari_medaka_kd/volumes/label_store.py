@@ -106,6 +106,22 @@ def save_labels(labels: LabelMap, store: Path, name: str) -> Job[LabelMap]:
         raise
 
 
+def write_labels(labels: LabelMap, store: Path, name: str, fingerprint: str, doing: str) -> Job[LabelMap]:
+    """Write ``labels``, block by block, into the store of their scan as ``name``; ``doing`` says so for people.
+
+    Interrupted and called again with the same ``fingerprint``, see :func:`begin_labels`, it goes on where it stopped.
+    """
+    generation = begin_labels(store, name, labels.schema, fingerprint)
+    try:
+        for index in generation.pending:
+            yield Progress(doing, index, len(generation.blocks))
+            generation.write(index, labels.volume.read(generation.blocks[index]))
+    finally:
+        if generation.pending:
+            generation.close()
+    return (yield from generation.commit())
+
+
 def label_names(store: Path) -> tuple[str, ...]:
     """Names of the complete label maps in ``store``, sorted, without their generations."""
     return tuple(sorted({split_name(name)[0] for name in listed(store / "labels")}))

@@ -6,10 +6,9 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from napari_medaka_kd.errors import UserError
-from napari_medaka_kd.job import Progress
 from napari_medaka_kd.project import MANUAL, REVIEWED
 from napari_medaka_kd.volumes.label_list import split_name
-from napari_medaka_kd.volumes.label_store import begin_labels, fingerprint, generation, remove_labels, save_labels
+from napari_medaka_kd.volumes.label_store import fingerprint, generation, remove_labels, save_labels, write_labels
 from napari_medaka_kd.volumes.open import open_labels
 
 from .anatomy import facts_of, forget_facts
@@ -61,15 +60,8 @@ def label_from(project: Project, case_id: str, name: str) -> Job[Case]:
     labels = corrected_labels(project, case, name)
     said = sorted(f"{each.item} {each.labels}" for each in corrections(project).get(case_id, ()))
     digest = hashlib.sha256(repr(said).encode()).hexdigest()
-    kept = begin_labels(case.store, MANUAL, case.schema, f"{_TAKEN}{generation(case.store, name)} {digest}")
-    try:
-        for index in kept.pending:
-            yield Progress(f"take the labels of {case_id}", index, len(kept.blocks))
-            kept.write(index, labels.volume.read(kept.blocks[index]))
-    finally:
-        if kept.pending:
-            kept.close()
-    yield from kept.commit()
+    made_from = f"{_TAKEN}{generation(case.store, name)} {digest}"
+    yield from write_labels(labels, case.store, MANUAL, made_from, f"take the labels of {case_id}")
     return _looked_at(case)
 
 

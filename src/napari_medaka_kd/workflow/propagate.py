@@ -10,9 +10,9 @@ from napari_medaka_kd.distil.atlas.placement import warped_labels
 from napari_medaka_kd.distil.atlas.register import choose_atlas, register
 from napari_medaka_kd.distil.stage import Run
 from napari_medaka_kd.errors import UserError
-from napari_medaka_kd.job import Progress
 from napari_medaka_kd.project import MANUAL
-from napari_medaka_kd.volumes.label_store import begin_labels, generation
+from napari_medaka_kd.volumes.label_store import generation, write_labels
+from napari_medaka_kd.volumes.labels import LabelMap
 
 from .from_scans import unlabelled_source
 from .runs import training_cases, training_folder
@@ -21,8 +21,6 @@ from .teach import labelled_source
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_medaka_kd.distil.atlas.placement import Placement
-    from napari_medaka_kd.distil.batches import Source
     from napari_medaka_kd.job import Job
     from napari_medaka_kd.project import Case, Project
     from napari_medaka_kd.settings import PropagateSettings
@@ -54,7 +52,9 @@ def propagate(
     _, placements = yield from register(atlas, targets, settings, Run(folder, settings.fit, settings.seed))
     asked = json.dumps({"settings": settings.model_dump(mode="json"), **facts}, sort_keys=True)
     for case, placement in zip(chosen, placements, strict=True):
-        yield from _written(case, name, atlas, placement, asked)
+        labels = LabelMap(warped_labels(atlas.labels, placement, case.volume), case.schema)
+        made_from = "propagate " + hashlib.sha256(asked.encode()).hexdigest()
+        yield from write_labels(labels, case.store, name, made_from, f"propagate onto {case.id}")
     return tuple(case.id for case in chosen)
 
 
@@ -68,19 +68,3 @@ def _targets(project: Project, atlas: str, cases: Sequence[str]) -> tuple[Case, 
 
 def _labels_of(case: Case) -> str:
     return generation(case.store, MANUAL)
-
-
-def _written(case: Case, name: str, atlas: Source, placement: Placement, asked: str) -> Job[None]:
-    """The warped labels of one case, as a new generation."""
-    labels = warped_labels(atlas.labels, placement, case.volume)
-    kept = begin_labels(case.store, name, case.schema, "propagate " + hashlib.sha256(asked.encode()).hexdigest())
-    total = len(kept.blocks)
-    try:
-        for index in kept.pending:
-            yield Progress(f"propagate onto {case.id}", index, total)
-            kept.write(index, labels.read(kept.blocks[index]))
-    finally:
-        if kept.pending:
-            kept.close()
-    yield from kept.commit()
-    yield Progress(f"propagate onto {case.id}", total, total)
