@@ -1,5 +1,6 @@
 """The animal on show is given labels in the panel Cases, and these are taken back."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -7,9 +8,11 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_medaka_kd.gui.labelling import LabelsBox
 from napari_medaka_kd.gui.panels.cases import CasesPanel
+from napari_medaka_kd.gui.panels.review import ReviewPanel
 from napari_medaka_kd.gui.session import Session
 from napari_medaka_kd.job import drain
-from napari_medaka_kd.workflow.label import label_from
+from napari_medaka_kd.project import Project
+from napari_medaka_kd.workflow.label import label_from, take_back
 
 
 @pytest.fixture
@@ -57,6 +60,29 @@ def test_labels_that_were_taken_are_taken_back_by_the_button_in_its_place(
     assert "taken from 'teacher'" in panel.labels.state.text()
     panel.labels.back.click()
     assert begun[1:] == [["label", folder, "fish-01", "--take-back"]]
+
+
+@pytest.mark.parametrize("others", [1, 0])
+def test_an_animal_that_has_labels_now_is_under_review_no_more(
+    qtbot: Any, session: Session, make_project: Callable[..., Project], others: int
+) -> None:
+    project = make_project(unlabelled=1 + others)
+    session.open_project(project.folder)
+    panel, wrong = ReviewPanel(session), list[str]()
+    qtbot.addWidget(panel)
+    panel.show()
+    session.went_wrong.connect(wrong.append)
+    session.review.show(next(item for item in session.review.queue if item.case == "fish-01"))
+    drain(label_from(project, "fish-01", "teacher"))
+    with qtbot.waitSignal(session.data_changed):
+        session.reload()
+    assert {item.case for item in session.review.queue} == {f"fish-{2 + n:02d}" for n in range(others)}
+    assert session.review.item is None
+    assert not session.review.selection
+    assert wrong == []
+    take_back(project, "fish-01")
+    session.reload()
+    assert "fish-01" in {item.case for item in session.review.queue}
 
 
 def test_a_file_of_labels_is_asked_for(

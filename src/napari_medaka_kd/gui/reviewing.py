@@ -65,6 +65,21 @@ class Reviewing:
             self.desk = None
         self.arrange()
 
+    def reload(self, project: Project, checkpoint: str) -> None:
+        """Look at the proposals anew; what was on show is left if its animal is under review no more."""
+        if self.desk is None:
+            self.sit_down(project, checkpoint)
+            return
+        try:
+            self.desk.reload()
+        except UserError:
+            self.leave()
+        if self.item is not None and self.item.case not in {item.case for item in self.known}:
+            self.item, self.last = None, ()
+            self.item_changed.emit(None)
+            self.select(())
+        self.arrange()
+
     @property
     def known(self) -> tuple[ReviewItem, ...]:
         """All items that can be judged."""

@@ -190,11 +190,8 @@ class Session:
             self.look_at(cases[0])
         if not self.checkpoint:
             self.use(_one_of(None, proposers(self.project)))
-        elif self.review.desk is None:
-            self.review.sit_down(self.project, self.checkpoint)
         else:
-            self.review.desk.reload()
-            self.review.arrange()
+            self.review.reload(self.project, self.checkpoint)
         self.data_changed.emit()
 
     @spoken
