@@ -34,6 +34,7 @@ from napari_medaka_kd.settings import (
 from napari_medaka_kd.volumes.labels import LabelSchema
 from napari_medaka_kd.volumes.volume import whole
 from napari_medaka_kd.workflow.adopt import adopt, read_classes
+from napari_medaka_kd.workflow.label import label_from
 from napari_medaka_kd.workflow.propose import score, segment
 from napari_medaka_kd.workflow.rounds import distil
 from napari_medaka_kd.workflow.teach import student_looks
@@ -370,6 +371,16 @@ def test_a_teacher_that_is_blended_teaches_by_its_label_maps_alone(make_project,
     drain(score(project, "foreign", QualitySettings(copies=4, critic_steps=0), ["fish-01"]))
     with pytest.raises(UserError, match="distil_weight=0"):
         drain(distil(project, "student", "foreign", DistilSettings()))
+
+
+def test_labels_that_were_taken_from_a_teacher_do_not_tell_how_good_it_is(make_project, tmp_path):
+    project = make_project(unlabelled=2, labelled=0, held_out=0)
+    network, classes = organs_by_intensity(project)
+    taken(project, script(network, tmp_path / "net.ts"), classes)
+    drain(segment(project, "foreign", EXACT))
+    drain(label_from(project, "fish-00", "foreign"))
+    with pytest.raises(UserError, match="None of the animals"):
+        drain(score(project, "foreign", QualitySettings(copies=4, critic_steps=0)))
 
 
 def test_the_command_says_what_it_assumed(project, tmp_path):

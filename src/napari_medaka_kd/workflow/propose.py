@@ -35,6 +35,7 @@ from napari_medaka_kd.volumes.store_array import own_cache
 
 from .anatomy import anatomy_of
 from .find_things import find_things
+from .label import taken_from
 from .overview import Overview
 from .unseen import Unseen
 
@@ -171,9 +172,7 @@ def _learned(project: Project, card: Checkpoint, settings: QualitySettings, prop
 
     One that learned without second looks is made anew the first time there are any, if animals are there to do so.
     """
-    adopted = isinstance(card.network, ForeignSettings)  # it saw none of them, so that any tells how good it is
-    known = [case for case in project.cases if case.labelled]
-    cases = [case for case in known if (not case.held_out if adopted else case.id in card.trained_on)]
+    cases = [case for case in project.cases if case.labelled and _tells(case, card)]
     folder, asking = project.checkpoint(card.name) / "quality", _asked_again(proposed, card.name)
     if (folder / "classifier.json").is_file():
         quality = Quality.open(folder)
@@ -192,6 +191,16 @@ def _learned(project: Project, card: Checkpoint, settings: QualitySettings, prop
     quality = yield from learn_quality(animals, answers, project.schema.classes - 1, small, anatomy)
     quality.save(folder)
     return quality
+
+
+def _tells(case: Case, card: Checkpoint) -> bool:
+    """Whether the labels of ``case`` tell how good the checkpoint is.
+
+    An adopted one saw none, so that any do that were not taken from its own label map.
+    """
+    if isinstance(card.network, ForeignSettings):
+        return not case.held_out and taken_from(case) != card.name
+    return case.id in card.trained_on
 
 
 def _stages(project: Project, card: Checkpoint) -> list[tuple[Checkpoint, Path]]:
