@@ -50,12 +50,15 @@ CLAIMS := self_training/phantom/10 self_training/phantom-same/10 self_training/h
 	reconstruction/brains-longer/5 reconstruction/heads/1 reconstruction/phantom/2 \
 	mean_teacher/hippocampi/5 mean_teacher/hippocampi-elsewhere/5 mean_teacher/phantom/5 mean_teacher/phantom-elsewhere/10
 
+# So many, or one in a rehearsal.
+seeds = $(if $(filter 0,$(STEPS)),$(1),1)
+
 claims: .venv/.ready-dev  ## every strategy against its controls; make claims DATA=FOLDER; more than a day on two cores; rehearsed with STEPS=2
 	for claim in $(CLAIMS); do .venv/bin/python benchmarks/claims.py --source $(DATA) --steps $(STEPS) \
 		--strategy $$(echo $$claim | cut -d/ -f1) --data $$(echo $$claim | cut -d/ -f2) \
-		--seeds $(if $(filter 0,$(STEPS)),$$(echo $$claim | cut -d/ -f3),1) || exit 1; done
-	.venv/bin/python benchmarks/claims_instances.py --source $(DATA) --steps $(STEPS) --strategy instances --data nuclei --seeds $(if $(filter 0,$(STEPS)),5,1)
-	.venv/bin/python benchmarks/claims_labels.py --source $(DATA) --steps $(STEPS) --seeds $(if $(filter 0,$(STEPS)),5,1)
+		--seeds $(call seeds,$$(echo $$claim | cut -d/ -f3)) || exit 1; done
+	.venv/bin/python benchmarks/claims_instances.py --source $(DATA) --steps $(STEPS) --strategy instances --data nuclei --seeds $(call seeds,5)
+	.venv/bin/python benchmarks/claims_labels.py --source $(DATA) --steps $(STEPS) --seeds $(call seeds,5)
 
 torture: .venv/.ready-dev  ## spoiled volumes by the thousand through every reader, 1220 kills, a soak; make torture INPUTS=20000 SEED=1
 	.venv/bin/python tests/volumes/hostile --inputs $(INPUTS) --seed $(SEED)

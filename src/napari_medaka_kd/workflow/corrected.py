@@ -40,6 +40,11 @@ def corrections(project: Project) -> Mapping[str, tuple[Verdict, ...]]:
     return _watch(project.review_folder).corrections()
 
 
+def as_facts(painted: Iterable[Verdict]) -> list[str]:
+    """What ``painted`` says, as a fact that labels or a training depend on."""
+    return sorted(f"{said.item.organ} {said.item.slab} {said.labels}" for said in painted)
+
+
 def lay_over(project: Project, case: Case, checkpoint: str) -> LabelMap:
     """The proposals of ``checkpoint`` with every correction that stands laid over, read lazily at every level.
 

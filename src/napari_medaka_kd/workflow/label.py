@@ -13,7 +13,7 @@ from napari_medaka_kd.volumes.open import open_labels
 
 from .anatomy import facts_of, forget_facts
 from .correct import corrected_labels
-from .corrected import corrections
+from .corrected import as_facts, corrections
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +58,7 @@ def label_from(project: Project, case_id: str, name: str) -> Job[Case]:
         known = ", ".join(known for known in case.label_names if known != REVIEWED) or "none"
         raise UserError(f"Case {case_id!r} has no label map {name!r} to take.", f"It has: {known}.")
     labels = corrected_labels(project, case, name)
-    said = sorted(f"{each.item} {each.labels}" for each in corrections(project).get(case_id, ()))
+    said = as_facts(corrections(project).get(case_id, ()))
     digest = hashlib.sha256(repr(said).encode()).hexdigest()
     made_from = f"{_TAKEN}{generation(case.store, name)} {digest}"
     yield from write_labels(labels, case.store, MANUAL, made_from, f"take the labels of {case_id}")

@@ -29,7 +29,7 @@ from napari_medaka_kd.volumes.label_extras import SOFT
 from napari_medaka_kd.volumes.label_store import generation, open_extra_channels
 
 from .correct import corrected_labels
-from .corrected import corrections
+from .corrected import as_facts, corrections
 from .runs import training_cases, training_folder
 from .stopping import unseen_by
 from .trusting import Trust, acceptance
@@ -290,9 +290,5 @@ def _taught_by(card: Checkpoint, trust: Trust, cases: Sequence[Case]) -> dict[st
 def _corrected(project: Project, cases: Sequence[Case]) -> dict[str, object]:
     """What people corrected, by case, as a fact that a training depends on; nothing where they corrected nothing."""
     known = corrections(project)
-    found = {
-        case.id: sorted(f"{said.item.organ} {said.item.slab} {said.labels}" for said in known[case.id])
-        for case in cases
-        if case.id in known
-    }
+    found = {case.id: as_facts(known[case.id]) for case in cases if case.id in known}
     return {"corrected": found} if found else {}
