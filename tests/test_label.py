@@ -15,7 +15,7 @@ from napari_medaka_kd.errors import InvalidVolume, UserError
 from napari_medaka_kd.job import drain
 from napari_medaka_kd.project import MANUAL, Project, add_case
 from napari_medaka_kd.review import ReviewItem
-from napari_medaka_kd.volumes.label_store import save_labels
+from napari_medaka_kd.volumes.label_store import generation, save_labels
 from napari_medaka_kd.volumes.save import save_volume
 from napari_medaka_kd.volumes.volume import Volume
 from napari_medaka_kd.workflow.anatomy import facts_of
@@ -78,6 +78,7 @@ def test_labels_that_were_taken_back_leave_the_animal_as_it_was_and_can_be_taken
     corrected(project)
     drain(label_from(project, FISH, "teacher"))
     assert facts_of(project.case(FISH)) != first
+    assert generation(project.case(FISH).store, MANUAL) == "manual.2"
 
 
 def test_labels_that_a_person_drew_are_neither_replaced_nor_taken_back(project: Project, tmp_path: Path) -> None:

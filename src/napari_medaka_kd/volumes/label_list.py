@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_DIGITS = 12  # of a generation's number, at most
+
+
 def listed(labels: Path) -> tuple[str, ...]:
     """Names in the ``labels`` group, with their generations; none where there is no group.
 
@@ -73,7 +76,7 @@ def generations(labels: Path, name: str) -> list[tuple[int, Path]]:
 
 
 def next_generation(labels: Path, name: str) -> Path:
-    """A new folder for the generation of ``name`` that follows all there are.
+    """A new folder for the generation of ``name`` that follows all there are and were.
 
     Raises
     ------
@@ -81,7 +84,7 @@ def next_generation(labels: Path, name: str) -> Path:
         If it was made on another machine, and the share did not show it yet.
     """
     last = max((number for number, _ in generations(labels, name)), default=0)
-    folder = labels / f"{name}.{last + 1}"
+    folder = labels / f"{name}.{max(last, _removed(labels, name)) + 1}"
     try:
         folder.mkdir()
     except FileExistsError as error:
@@ -92,12 +95,28 @@ def next_generation(labels: Path, name: str) -> Path:
 
 
 def delist(labels: Path, name: str) -> tuple[str, ...]:
-    """List no generation of ``name`` any more, durably; returns those that were."""
+    """List no generation of ``name`` any more, durably; returns those that were, whose numbers are not given again."""
     with locked(labels / ".lock"):
         names = listed(labels)
         former = tuple(entry for entry in names if split_name(entry)[0] == name)
+        last = max((split_name(entry)[1] for entry in former), default=0)
+        replace_file(_last(labels, name), str(max(last, _removed(labels, name))).encode())
         _write(labels, [entry for entry in names if entry not in former])
     return former
+
+
+def _last(labels: Path, name: str) -> Path:
+    return labels / f".{name}.last"
+
+
+def _removed(labels: Path, name: str) -> int:
+    """The number of the last generation of ``name`` that was removed; 0 where none was, or that is not legible."""
+    file = _last(labels, name)
+    if not file.is_file():
+        return 0
+    with file.open("rb") as opened:
+        number = opened.read(_DIGITS)
+    return int(number) if number.isdigit() else 0
 
 
 def enlist(labels: Path, generation: str) -> tuple[str, ...]:

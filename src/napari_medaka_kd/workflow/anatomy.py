@@ -53,11 +53,6 @@ def facts_of(case: Case) -> Facts:
     return facts
 
 
-def forget_facts(case: Case) -> None:
-    """Forget what the labels of ``case`` showed: the next ones may be of the same generation."""
-    (case.folder / FACTS).unlink(missing_ok=True)
-
-
 def kept_facts(case: Case) -> Facts | None:
     """What was kept of these very labels; ``None`` where nothing was, or it is damaged."""
     file = case.folder / FACTS

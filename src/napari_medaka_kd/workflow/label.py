@@ -11,7 +11,7 @@ from napari_medaka_kd.volumes.label_list import split_name
 from napari_medaka_kd.volumes.label_store import fingerprint, generation, remove_labels, save_labels, write_labels
 from napari_medaka_kd.volumes.open import open_labels
 
-from .anatomy import facts_of, forget_facts
+from .anatomy import facts_of
 from .correct import corrected_labels
 from .corrected import as_facts, corrections
 
@@ -86,7 +86,6 @@ def take_back(project: Project, case_id: str) -> Case:
             "Take back those that were.",
         )
     remove_labels(case.store, MANUAL)
-    forget_facts(case)
     return case
 
 
