@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import napari_medaka_kd as kd
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import drain
 from napari_medaka_kd.networks.build import build, build_instances
@@ -103,6 +104,16 @@ def test_the_card_holds_what_was_evaluated(project: Project) -> None:
     assert found.page.is_file()
     assert "student beats teacher by" in found.sentence
     assert "on 2 held-out animals" in found.sentence
+
+
+def test_a_report_says_which_weights_it_is_about_and_how_they_came_to_be(project: Project) -> None:
+    folder = drain(compare_checkpoints(project, ["teacher", "student"])).folder
+    told = json.loads((folder / "report.json").read_text("utf-8"))["facts"]
+    assert told["napari-medaka-kd"] == kd.__version__
+    for name, origin in told["checkpoints"].items():
+        card = Checkpoint.open(project.checkpoint(name))
+        assert origin == {"weights_sha256": card.weights_sha256, "trained_on": list(card.trained_on), **card.history}
+    assert list(told["checkpoints"]) == ["teacher", "student"]
 
 
 def test_without_an_evaluation_of_both_there_is_no_card(project: Project) -> None:

@@ -24,17 +24,18 @@ def panel(qtbot: Any, reviewing: Session) -> CasesPanel:
 
 
 def offered(box: LabelsBox) -> list[str]:
-    return [part.text() for part in (box.file, box.take, box.back) if part.isVisible()]
+    return [part.text() for part in (box.file, box.folder, box.take, box.back) if part.isVisible()]
 
 
-FILE, TAKE, BACK = "Labels from a file …", "Take these as its labels", "Take its labels back"
+FILE, FOLDER = "Labels from a file …", "Labels from a folder …"
+TAKE, BACK = "Take these as its labels", "Take its labels back"
 
 
 @pytest.mark.parametrize(
     ("case", "checkpoint", "buttons"),
     [
-        ("fish-01", "teacher", [FILE, TAKE]),
-        ("fish-01", "student", [FILE]),
+        ("fish-01", "teacher", [FILE, FOLDER, TAKE]),
+        ("fish-01", "student", [FILE, FOLDER]),
         ("labelled-00", "teacher", []),
     ],
 )
@@ -85,10 +86,17 @@ def test_an_animal_that_has_labels_now_is_under_review_no_more(
     assert "fish-01" in {item.case for item in session.review.queue}
 
 
-def test_a_file_of_labels_is_asked_for(
+def test_a_file_or_a_folder_of_labels_is_asked_for(
     panel: CasesPanel, reviewing: Session, begun: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reviewing.look_at("fish-01")
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: ("drawn.nii.gz", ""))
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: "")
     panel.labels.file.click()
-    assert begun[0][2:] == ["fish-01", "--labels", "drawn.nii.gz"]
+    panel.labels.folder.click()
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: "drawn.ome.zarr")
+    panel.labels.folder.click()
+    assert [argv[2:] for argv in begun] == [
+        ["fish-01", "--labels", "drawn.nii.gz"],
+        ["fish-01", "--labels", "drawn.ome.zarr"],
+    ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_medaka_kd import __version__
 from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.evaluate import OrganScore, compare, mean_iou, write_csv
 from napari_medaka_kd.job import Job, Progress
@@ -104,7 +105,7 @@ def compare_checkpoints(
     for each in evaluations:
         write_csv(each.scores, result.table(each))
     replace_file(folder / "evaluation.json", json.dumps(plain(result.json()), indent=1).encode())
-    write_report(_report(project, result), folder)
+    write_report(_report(project, result, cards), folder)
     return result
 
 
@@ -172,7 +173,7 @@ def _telling_slices(labels: Volume) -> list[int]:
     return [int(third[organs[third].argmax()] * labels.scale(level)[0]) for third in thirds]
 
 
-def _report(project: Project, comparison: Comparison) -> Report:
+def _report(project: Project, comparison: Comparison, cards: Sequence[Checkpoint]) -> Report:
     names = [each.checkpoint for each in comparison.evaluations]
     best = max(comparison.evaluations, key=lambda each: each.mean_iou)
     cases = [project.case(case) for case in comparison.evaluations[0].cases]
@@ -184,8 +185,17 @@ def _report(project: Project, comparison: Comparison) -> Report:
         arms=[each.arm(each.checkpoint) for each in comparison.evaluations],
         pictures=[picture for case in cases[:2] for picture in take_pictures(case, maps)],
         curves=[],
-        facts={"project": project.name, "cases": [case.id for case in cases]},
+        facts={
+            "project": project.name,
+            "cases": [case.id for case in cases],
+            "checkpoints": {card.name: _origin(card) for card in cards},
+            "napari-medaka-kd": __version__,
+        },
     )
+
+
+def _origin(card: Checkpoint) -> dict[str, Any]:
+    return {"weights_sha256": card.weights_sha256, "trained_on": card.trained_on, **card.history}
 
 
 def _mean(values: Sequence[float]) -> float:

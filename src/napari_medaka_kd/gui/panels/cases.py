@@ -223,9 +223,10 @@ class NewScan(QWidget):
         self.held_out = QCheckBox("Keep it for testing; nothing ever learns from it")
         form = QFormLayout(self)
         folder = button("Folder …", self._on_folder, "An OME-Zarr, or the folder of a scan's slices, as TIFF or DICOM.")
+        drawn = button("Folder …", self._on_labels_folder, "An OME-Zarr, or a folder of slices.")
         form.addRow("Scan", side_by_side(_with_button(self.file, button("…", self._on_file)), folder))
         form.addRow(self.found)
-        form.addRow("Labels", _with_button(self.labels, button("…", self._on_labels)))
+        form.addRow("Labels", side_by_side(_with_button(self.labels, button("…", self._on_labels)), drawn))
         form.addRow("Things", _with_button(self.things, button("…", self._on_things, "A label map for each layer.")))
         form.addRow("Name", self.case)
         form.addRow("Voxel (µm)", self.size)
@@ -299,6 +300,9 @@ class NewScan(QWidget):
     def _on_labels(self) -> None:
         file, _ = QFileDialog.getOpenFileName(self, "Its labels")
         self.labels.setText(file or self.labels.text())
+
+    def _on_labels_folder(self) -> None:
+        self.labels.setText(QFileDialog.getExistingDirectory(self, "Its labels") or self.labels.text())
 
 
 def _with_button(line: QLineEdit, press: QWidget) -> QWidget:
