@@ -14,7 +14,7 @@ from napari_medaka_kd.errors import UserError
 from napari_medaka_kd.job import Job, Progress
 from napari_medaka_kd.volumes.atomic import replace_file
 from napari_medaka_kd.volumes.tiles import block_grid
-from napari_medaka_kd.volumes.volume import Region, Shape, Triple, extent
+from napari_medaka_kd.volumes.volume import Region, Shape, Triple, extent, hull, shifted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -134,18 +134,9 @@ def _count(
     for side in (left, right):
         for place, box in enumerate(ndimage.find_objects(side, max_label=classes - 1), start=1):
             if box is not None:
-                z, y, x = (
-                    slice(part.start + outer.start, part.stop + outer.start)
-                    for part, outer in zip(box, region, strict=True)
-                )
-                boxes[place] = _hull(boxes[place], (z, y, x))
-
-
-def _hull(one: Region | None, other: Region) -> Region:
-    if one is None:
-        return other
-    z, y, x = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
-    return z, y, x
+                z, y, x = box
+                found, known = shifted((z, y, x), region), boxes[place]
+                boxes[place] = found if known is None else hull(known, found)
 
 
 def _ratio(part: Any, whole: Any) -> float:

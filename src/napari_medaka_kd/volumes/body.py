@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .body_mask import BodyMask, find_mask
-from .volume import Region, Shape, Volume, whole
+from .volume import Region, Shape, Volume, common, whole
 
 _ENOUGH = 64**3  # voxels that show where a body is
 _OVERVIEW = 256**3  # voxels that are read at most at a time
@@ -43,10 +43,8 @@ class Body:
 
     def trim(self, region: Region) -> Region | None:
         """The smallest box in ``region``, voxels of level 0, with all that may be the animal's; ``None``: nothing."""
-        z, y, x = (slice(max(r.start, b.start), min(r.stop, b.stop)) for r, b in zip(region, self.box, strict=True))
-        if any(side.start >= side.stop for side in (z, y, x)):
-            return None
-        return (z, y, x) if self.mask is None else self.mask.trim((z, y, x))
+        part = common(region, self.box)
+        return part if part is None or self.mask is None else self.mask.trim(part)
 
     def inside(self, region: Region) -> npt.NDArray[np.bool_] | None:
         """Which voxels of ``region`` may be the animal's, (z, y, x); ``None``: nobody looked, so all."""

@@ -20,7 +20,7 @@ from .lazy import DiskArray
 from .ledger import read_blocks, read_plan
 from .open import open_store
 from .store_array import Layout, lay_out, read_array
-from .volume import Region, Triple, Volume, extent, within
+from .volume import Region, Triple, Volume, common, extent, within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -126,15 +126,10 @@ def _volume(folder: Path, layout: Layout, finished: frozenset[int], size: Triple
     def read_box(box: Region) -> npt.NDArray[Any]:
         found = np.zeros(extent(box), layout.dtype)
         for number in sorted(finished):
-            common = _common(box, layout.blocks[number])
-            if common is not None and store is not None:
+            part = common(box, layout.blocks[number])
+            if part is not None and store is not None:
                 with suppress(ValueError):  # it was given up, and begun anew, since
-                    found[within(common, box)] = store[common].read().result()
+                    found[within(part, box)] = store[part].read().result()
         return found
 
     return Volume((DiskArray(layout.shape, layout.dtype, read_box),), size, folder.name)
-
-
-def _common(box: Region, block: Region) -> Region | None:
-    z, y, x = (slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(box, block, strict=True))
-    return (z, y, x) if all(side.start < side.stop for side in (z, y, x)) else None

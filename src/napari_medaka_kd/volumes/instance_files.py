@@ -15,7 +15,7 @@ from napari_medaka_kd.errors import InvalidVolume, UserError
 from .instances import MOST, Instance, instance
 from .open import open_volume
 from .tiles import block_grid
-from .volume import Volume, extent, shifted
+from .volume import Volume, extent, hull, shifted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -73,7 +73,7 @@ def boxes_in(layer: Volume) -> dict[int, Region]:
     for block in block_grid(layer.shape, _BLOCK):
         for which, box in _boxes(_ids(layer, block)):
             moved = shifted(box, block)
-            found[which] = _joined(found[which], moved) if which in found else moved
+            found[which] = hull(found[which], moved) if which in found else moved
     return found
 
 
@@ -131,8 +131,3 @@ def _boxes(ids: npt.NDArray[np.int64]) -> Iterator[tuple[int, Region]]:
         which = place + 1 if known is None else int(known[place])
         if box is not None and which:
             yield which, (box[0], box[1], box[2])
-
-
-def _joined(one: Region, other: Region) -> Region:
-    z, y, x = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
-    return z, y, x

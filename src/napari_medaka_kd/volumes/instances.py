@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .volume import extent, within
+from .volume import common, extent, hull, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -60,8 +60,8 @@ def instance(mask: npt.NDArray[np.bool_], corner: Shape = (0, 0, 0), score: floa
 
 def overlap(one: Instance, other: Instance) -> int:
     """Voxels that both hold."""
-    common = _common(one.box, other.box)
-    return 0 if common is None else int(np.count_nonzero(_both(one, other, common)))
+    box = common(one.box, other.box)
+    return 0 if box is None else int(np.count_nonzero(_both(one, other, box)))
 
 
 def likeness(one: Instance, other: Instance) -> float:
@@ -85,11 +85,11 @@ def shared(things: Sequence[Instance]) -> tuple[int, ...]:
     theirs = [np.zeros_like(thing.mask) for thing in things]
     for number, others in enumerate(_touching(things)):
         for other in others:
-            common = _common(things[number].box, things[other].box)
-            assert common is not None
-            both = _both(things[number], things[other], common)
+            box = common(things[number].box, things[other].box)
+            assert box is not None
+            both = _both(things[number], things[other], box)
             for which in (number, other):
-                theirs[which][within(common, things[which].box)] |= both
+                theirs[which][within(box, things[which].box)] |= both
     return tuple(int(np.count_nonzero(mask)) for mask in theirs)
 
 
@@ -154,19 +154,17 @@ class PaintedLayer:
         z, y, x = (slice(*side.indices(size)) for side, size in zip(region, self.shape, strict=True))
         ids = np.zeros(extent((z, y, x)), np.uint16)
         for which, thing in self.things.items():
-            if (common := _common(thing.box, (z, y, x))) is not None:
-                ids[within(common, (z, y, x))][thing.mask[within(common, thing.box)]] = which
+            if (box := common(thing.box, (z, y, x))) is not None:
+                ids[within(box, (z, y, x))][thing.mask[within(box, thing.box)]] = which
         return ids
 
 
 def _joined(layers: Sequence[npt.NDArray[Any]], which: int, places: Sequence[tuple[int, Region]]) -> Instance:
-    z, y, x = (
-        slice(min(box[axis].start for _, box in places), max(box[axis].stop for _, box in places)) for axis in range(3)
-    )
-    mask = np.zeros(extent((z, y, x)), bool)
+    box = hull(*(place for _, place in places))
+    mask = np.zeros(extent(box), bool)
     for number, _ in places:
-        mask |= np.asarray(layers[number][z, y, x]) == which
-    return Instance((z, y, x), mask)
+        mask |= np.asarray(layers[number][box]) == which
+    return Instance(box, mask)
 
 
 def _touching(things: Sequence[Instance]) -> Iterator[list[int]]:
@@ -180,13 +178,8 @@ def _touching(things: Sequence[Instance]) -> Iterator[list[int]]:
         yield np.flatnonzero(meet.all(axis=1)).tolist()
 
 
-def _both(one: Instance, other: Instance, common: Region) -> npt.NDArray[np.bool_]:
-    """Which voxels of ``common`` both hold."""
-    mine, theirs = (each.mask[within(common, each.box)] for each in (one, other))
+def _both(one: Instance, other: Instance, box: Region) -> npt.NDArray[np.bool_]:
+    """Which voxels of ``box`` both hold."""
+    mine, theirs = (each.mask[within(box, each.box)] for each in (one, other))
     both: npt.NDArray[np.bool_] = mine & theirs
     return both
-
-
-def _common(one: Region, other: Region) -> Region | None:
-    z, y, x = (slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
-    return (z, y, x) if all(side.start < side.stop for side in (z, y, x)) else None

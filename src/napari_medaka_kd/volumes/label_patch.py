@@ -33,7 +33,7 @@ from .pyramid import plan_levels, stride, write_image_group
 from .shares import on_share
 from .store_array import read_back, reopen_array, write_block, writing
 from .tiles import block_grid
-from .volume import extent, within
+from .volume import common, extent, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -224,10 +224,9 @@ def _write(folder: Path, region: Region, source: Source) -> Job[None]:
     """Lay ``source`` into ``region`` of the array in ``folder``, shard by shard; each is read back."""
     store = reopen_array(folder)
     shards = block_grid(_shape(store.shape), _shape(store.chunk_layout.write_chunk.shape))
-    blocks = [block for block in shards if min(extent(_common(block, region))) > 0]
-    for done, block in enumerate(blocks):
-        yield Progress("Writing the correction", done, len(blocks))
-        part = _common(block, region)
+    parts = [(block, part) for block in shards if (part := common(block, region)) is not None]
+    for done, (block, part) in enumerate(parts):
+        yield Progress("Writing the correction", done, len(parts))
         values = read_back(store, block).copy()
         fresh = source(part)
         if np.array_equal(values[within(part, block)], fresh):
@@ -236,14 +235,6 @@ def _write(folder: Path, region: Region, source: Source) -> Job[None]:
         write_block(store, block, values)
         if not np.array_equal(read_back(store, block), values):
             raise InvalidVolume(f"The disk lost what was written to {str(folder)!r}.", "Try again.")
-
-
-def _common(one: Region, other: Region) -> Region:
-    z, y, x = (
-        slice(max(a.start, b.start), max(min(a.stop, b.stop), max(a.start, b.start)))
-        for a, b in zip(one, other, strict=True)
-    )
-    return z, y, x
 
 
 def _coarser(region: Region, step: Shape) -> Region:

@@ -112,6 +112,18 @@ def within(part: Region, outer: Region) -> Region:
     return z, y, x
 
 
+def common(one: Region, other: Region) -> Region | None:
+    """The voxels of both, counted as both are; ``None``: there are none."""
+    z, y, x = (slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
+    return (z, y, x) if all(side.start < side.stop for side in (z, y, x)) else None
+
+
+def hull(*regions: Region) -> Region:
+    """The smallest region that holds all of ``regions``."""
+    z, y, x = (slice(min(s.start for s in side), max(s.stop for s in side)) for side in zip(*regions, strict=True))
+    return z, y, x
+
+
 def extent(region: Region) -> Shape:
     """How many voxels ``region`` spans, (z, y, x)."""
     z, y, x = (side.stop - side.start for side in region)

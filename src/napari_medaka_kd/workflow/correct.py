@@ -30,7 +30,7 @@ from napari_medaka_kd.volumes.atomic import locked, replace_file, sync_folder
 from napari_medaka_kd.volumes.label_patch import Patch, list_patch, prepare_patch
 from napari_medaka_kd.volumes.label_store import generation, label_names
 from napari_medaka_kd.volumes.tiles import block_grid
-from napari_medaka_kd.volumes.volume import extent, within
+from napari_medaka_kd.volumes.volume import extent, hull, within
 
 from .corrected import lay_over
 from .correction import Correction
@@ -204,10 +204,7 @@ def _widen(correction: Correction, labels: LabelMap, reviewed: LabelMap, touched
         part = (slice(max(z.start, slab.start), min(z.stop, slab.stop)), y, x)
         differs = _only(labels.volume.read(part), touched) != _only(reviewed.volume.read(part), touched)
         boxes += _box(differs, part)
-    z, y, x = (
-        slice(min(side.start for side in sides), max(side.stop for side in sides)) for sides in zip(*boxes, strict=True)
-    )
-    return z, y, x
+    return hull(*boxes)
 
 
 def _only(labels: npt.NDArray[Any], organs: Sequence[int]) -> npt.NDArray[Any]:

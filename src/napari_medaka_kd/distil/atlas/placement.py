@@ -12,7 +12,7 @@ from torch import Tensor
 from napari_medaka_kd.networks.warp import sample
 from napari_medaka_kd.volumes.lazy import DiskArray
 from napari_medaka_kd.volumes.tiles import block_grid
-from napari_medaka_kd.volumes.volume import Region, Volume, extent
+from napari_medaka_kd.volumes.volume import Region, Volume, extent, shifted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,11 +108,7 @@ def _warped(atlas: Volume, placement: Placement, scan: Volume, kind: tuple[np.dt
     def read_box(region: Region) -> npt.NDArray[Any]:
         out = np.empty(extent(region), dtype)
         for part in block_grid(extent(region), _BLOCK):
-            z, y, x = (
-                slice(whole.start + side.start, whole.start + side.stop)
-                for whole, side in zip(region, part, strict=True)
-            )
-            microns = placement.microns((z, y, x), scan.voxel_size)
+            microns = placement.microns(shifted(part, region), scan.voxel_size)
             out[part] = take(level, microns / microns.new_tensor(size) - 0.5)
         return out
 
