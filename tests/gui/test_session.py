@@ -1,5 +1,6 @@
 """The session, without Qt and napari: what a person does in the window, and what comes of it on disk."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from napari_medaka_kd.background import PENDING, Task, tasks
-from napari_medaka_kd.background.task import note_process
+from napari_medaka_kd.background.task import PROGRESS, note_process
 from napari_medaka_kd.gui.remembered import Remembered
 from napari_medaka_kd.gui.session import Session
 from napari_medaka_kd.project import Project
@@ -296,4 +297,26 @@ def test_while_a_case_is_segmented_its_tiles_are_followed_and_those_come_next_wh
     generation.discard()
     reviewing.board.take((task,))
     assert heard[-1] is None
+    shutil.rmtree(task.folder)
+
+
+def test_each_animal_that_is_finished_is_told_of_while_the_others_are_at_work(reviewing: Session) -> None:
+    assert reviewing.project is not None
+    task = Task(reviewing.project.folder / "tasks" / "1-segment", "segment", ("segment",), time.time())
+    task.folder.mkdir(parents=True)
+    note_process(task.folder, os.getpid())  # it waits for as long as this test runs
+    heard = list[str]()
+
+    def say(doing: str) -> None:
+        with (task.folder / PROGRESS).open("a") as file:
+            file.write(json.dumps({"time": 0, "doing": doing, "done": 0, "total": 9, "values": {}}) + "\n")
+        reviewing.board.take((task,))
+
+    reviewing.data_changed.connect(lambda: heard.append("something changed"))
+    say("segment fish-01")
+    heard.clear()
+    say("segment fish-01")
+    assert heard == []
+    say("segment fish-02")
+    assert len(heard) == 1
     shutil.rmtree(task.folder)

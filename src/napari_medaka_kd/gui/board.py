@@ -24,12 +24,14 @@ class Board:
     """
 
     changed = Signal()  # a task began, reported or ended
+    went_on = Signal(object)  # that task, which turned to something that it had not done before
     ended = Signal(object)  # that task
 
     def __init__(self) -> None:
         self.folder: Path | None = None
         self.tasks: tuple[Task, ...] = ()
         self._open: frozenset[Path] = frozenset()
+        self._doings: set[tuple[Path, str]] = set()
 
     @property
     def pending(self) -> tuple[Task, ...]:
@@ -74,6 +76,11 @@ class Board:
         before, self.tasks = self._open, (*tasks, *since)
         self._open = frozenset(task.folder for task in self.pending)
         self.changed.emit()
+        for task in self.pending:
+            doing = (task.folder, report.doing) if (report := task.latest()) else None
+            if doing is not None and doing not in self._doings:
+                self._doings.add(doing)
+                self.went_on.emit(task)
         for task in self.tasks:
             if task.folder in before - self._open:
                 self.ended.emit(task)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound="Settings")
 Point = tuple[float, float, float]
 OVERLAYS = ("organs", "both", "none")
+_ANIMAL_BY_ANIMAL = ("segment", "propagate")  # these finish one after another, in hours
 
 
 class Session:
@@ -90,6 +91,7 @@ class Session:
         self.review.item_changed.connect(self._on_item)
         self.defaults.went_wrong.connect(self.went_wrong.emit)
         self.board.changed.connect(self._look_for_tiles)
+        self.board.went_on.connect(self._on_next)
         self.board.ended.connect(self._on_end)
 
     # ---- project, case, checkpoint -----------------------------------------------------------------------------
@@ -358,6 +360,11 @@ class Session:
         self.reload()
         if task.verb == "add" and task.state == State.DONE and self.preview is not None:
             self.look_at(task.argv[task.argv.index("--id") + 1])
+
+    def _on_next(self, task: Task) -> None:
+        """One more animal may be finished: it is told now, not after the last one of hundreds."""
+        if task.verb in _ANIMAL_BY_ANIMAL and self.correcting.now is None:
+            self.data_changed.emit()
 
     @spoken
     def _look_for_tiles(self) -> None:
